@@ -1,0 +1,42 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+policy = click.option(
+    "--policy",
+    "policy_path",
+    metavar="FILE",
+    help="Policy to judge by; default /etc/vscadmin/policy.toml, else the built-in one.",
+)
+catalogue = click.option(
+    "--catalogue",
+    "catalogue_dir",
+    metavar="DIR",
+    help="Directory with more product families; default the policy's scope.catalogue_dir.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
+wide = click.option("--wide", is_flag=True, help="Use the whole width, not 100 columns.")
+
+
+def _complete_products(_ctx: click.Context, _param: click.Parameter, start: str) -> list[str]:
+    from vscadmin.procs.families import load_catalogue  # noqa: PLC0415 - only for completion
+
+    return [each.name for each in load_catalogue().families if each.name.startswith(start)]
+
+
+product = click.option(
+    "--product", metavar="NAME", shell_complete=_complete_products, help="Only this product."
+)
+user = click.option("--user", metavar="NAME", help="Only this user's servers.")
+
+
+def inputs(function: Command) -> Command:
+    """Add the options that say what to judge by."""
+    return policy(catalogue(function))

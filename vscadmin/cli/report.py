@@ -1,0 +1,59 @@
+"""`vscadmin report`: the plan, printed; nothing is done."""
+
+from __future__ import annotations
+
+import click
+
+from vscadmin.cli import as_json as js
+from vscadmin.cli import options
+from vscadmin.cli.survey import select, survey, warn
+from vscadmin.errors import Exit
+from vscadmin.policy.settings import Action
+
+
+@click.command("report")
+@options.inputs
+@options.user
+@options.product
+@click.option(
+    "--exit-code", is_flag=True, help="Exit with 12 when a rule asks for something to be done."
+)
+@options.as_json
+@options.wide
+def command(
+    policy_path: str | None,
+    catalogue_dir: str | None,
+    user: str | None,
+    product: str | None,
+    exit_code: bool,
+    as_json: bool,
+    wide: bool,
+) -> int:
+    """Show every server tree and what the policy would do about it: a dry run.
+
+    One line a tree: whose, in use or not, what it costs, the rule that decides and what
+    would happen when; then totals per user. Nothing is changed and nobody is told.
+    """
+    from vscadmin.procs.usage import measure  # noqa: PLC0415 - psutil; scan goes without
+
+    found = survey(policy_path, catalogue_dir)
+    plan = select(found, user, product)
+    warn(found)
+    cpu = {key: use.cpu_percent for key, use in measure(each.tree for each in plan).items()}
+    if as_json:
+        ticks = found.snapshot.ticks_per_second
+        trees = [
+            js.tree_facts(each, ticks)
+            | {"cpu_percent": round(cpu[each.tree.key], 1)}
+            | js.decision_facts(each)
+            for each in plan
+        ]
+        body = {**js.seen(found), "policy": js.policy_facts(found.loaded), "trees": trees}
+        js.emit("report", {**body, "users": js.user_totals(plan, cpu)})
+    else:
+        from vscadmin.cli.render import show_report  # noqa: PLC0415 - rich is for people only
+
+        show_report(found, plan, cpu, wide=wide)
+    if exit_code and any(each.wanted is not Action.KEEP for each in plan):
+        return Exit.WOULD_ACT
+    return found.exit_code

@@ -1,0 +1,155 @@
+"""Scan, find, judge, decide: what scan, report and explain all stand on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import click
+
+from vscadmin.errors import ConfigError, Exit, UsageError
+from vscadmin.model import Owner, Snapshot, Tree
+from vscadmin.policy.decide import Plan, Scene, decide
+from vscadmin.policy.rules import needs_groups
+from vscadmin.policy.settings import Policy
+from vscadmin.procs.catalogue import Catalogue
+from vscadmin.procs.families import load_catalogue
+from vscadmin.procs.owners import owners, uid_of
+from vscadmin.procs.scan import take_snapshot
+from vscadmin.procs.trees import Forest, find_trees, logins
+from vscadmin.trust import doubts
+
+DEFAULT_POLICY = "/etc/vscadmin/policy.toml"
+BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A policy, where it is from, its SHA-256 in hex, and why it would not be acted on."""
+
+    policy: Policy
+    source: str
+    digest: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything one look at this machine gave."""
+
+    loaded: Loaded
+    catalogue: Catalogue
+    snapshot: Snapshot
+    forest: Forest
+    plan: Plan
+
+    @property
+    def exit_code(self) -> Exit:
+        """Incomplete when root could not read something; others see what they may."""
+        unreadable = bool(self.snapshot.unreadable) or any(
+            tree.unreadable or tree.connections.unreadable for tree in self.forest.trees
+        )
+        return Exit.INCOMPLETE if unreadable and os.geteuid() == 0 else Exit.DONE
+
+
+def load_policy(path: str | None) -> Loaded:
+    """Read the policy at *path*, else the site's, else the built-in one.
+
+    Raises ConfigError when it is wrong or cannot be read.
+    """
+    if path is None and not os.path.lexists(DEFAULT_POLICY):
+        return Loaded(Policy(), BUILT_IN)
+    # cattrs costs 50 ms: only a policy file needs it
+    from hashlib import sha256  # noqa: PLC0415
+
+    from vscadmin.config import parse_policy  # noqa: PLC0415
+
+    source = path or DEFAULT_POLICY
+    try:
+        with open(source, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigError((f"{source}: {error.strerror}",)) from error
+    policy = parse_policy(text, source)
+    return Loaded(policy, source, sha256(text).hexdigest(), doubts(source))
+
+
+def load_families(loaded: Loaded, catalogue_dir: str | None) -> Catalogue:
+    """Read the catalogue with the site's additions, and hold the policy's products against it.
+
+    Raises ConfigError for a bad file, as root also for one that others can change.
+    """
+    directory = catalogue_dir or loaded.policy.scope.catalogue_dir
+    if catalogue_dir is not None and not os.path.isdir(catalogue_dir):
+        raise ConfigError((f"{catalogue_dir}: is not a directory",))
+    catalogue = load_catalogue(directory, trusted=_distrust if os.geteuid() == 0 else None)
+    if loaded.source != BUILT_IN:
+        from vscadmin.config import check_products  # noqa: PLC0415 - as above
+
+        report_only = {each.name for each in catalogue.families if each.report_only}
+        known = {each.name for each in catalogue.families}
+        check_products(loaded.policy, loaded.source, known, report_only)
+    return catalogue
+
+
+def _distrust(path: str) -> str:
+    return "; ".join(doubts(path))
+
+
+def survey(policy_path: str | None, catalogue_dir: str | None) -> Survey:
+    """Look at this machine once, and judge every tree on it."""
+    loaded = load_policy(policy_path)
+    catalogue = load_families(loaded, catalogue_dir)
+    snapshot = take_snapshot(catalogue)
+    forest = find_trees(snapshot, catalogue)
+    policy = loaded.policy
+    wants_groups = bool(policy.protect.groups) or needs_groups(policy.rules)
+    scene = Scene(
+        owners=owners((tree.root.uid for tree in forest.trees), with_groups=wants_groups),
+        logins=logins(snapshot, forest),
+        ticks=snapshot.ticks_per_second,
+    )
+    plan = decide(forest.trees, scene, policy, snapshot.taken_at)
+    return Survey(loaded, catalogue, snapshot, forest, plan)
+
+
+def select(survey: Survey, user: str | None, product: str | None) -> Plan:
+    """Return the decisions about one user's or one product's trees.
+
+    Raises UsageError for a user or product that does not exist.
+    """
+    plan = survey.plan
+    if user is not None:
+        uid = known_uid(user, {each.owner for each in plan})
+        plan = tuple(each for each in plan if each.tree.root.uid == uid)
+    if product is not None:
+        if survey.catalogue.family(product) is None:
+            known = ", ".join(each.name for each in survey.catalogue.families)
+            raise UsageError(f'--product: "{product}" is no product of the catalogue ({known})')
+        plan = tuple(each for each in plan if each.tree.product == product)
+    return plan
+
+
+def known_uid(user: str, seen: Collection[Owner]) -> int:
+    """Return the uid that a user name or "#uid" names; raises UsageError for an unknown one."""
+    for owner in seen:
+        if user == str(owner):
+            return owner.uid
+    uid = uid_of(user)
+    if uid is None:
+        raise UsageError(f'"{user}" is no user of this machine')
+    return uid
+
+
+def warn(survey: Survey) -> None:
+    """Say on stderr what makes this look less than whole."""
+    for warning in survey.loaded.warnings:
+        click.echo(f"vscadmin: warning: {warning}: cleanup would refuse this policy", err=True)
+    if (count := len(survey.snapshot.unreadable)) and os.geteuid() == 0:
+        click.echo(f"vscadmin: warning: {count} processes could not be read", err=True)
+
+
+def hidden_trees(trees: tuple[Tree, ...]) -> int:
+    """Count the trees of which something could not be read."""
+    return sum(bool(tree.unreadable or tree.connections.unreadable) for tree in trees)

@@ -1,0 +1,1 @@
+"""JUDGING: settings say what a site decided, states and rules observe, decide judges. All pure."""

@@ -1,0 +1,200 @@
+"""Judge every tree exactly once, those we keep included; touch nothing.
+
+The plan is the audit trail: each decision holds its verdict, every finding of the rule
+that decided or may come to, what holds it back, and the dates of the next steps.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from vscadmin.model import Owner, ProcessKey, Tree
+from vscadmin.policy.protect import protection
+from vscadmin.policy.quiet import first_allowed
+from vscadmin.policy.rules import Case, Finding, Match, match
+from vscadmin.policy.settings import Action, Exemption, Mode, Policy, Rule, State
+from vscadmin.policy.states import NOTHING_KNOWN, History, Verdict, judge
+from vscadmin.units import format_duration
+
+_NEAR_END = 7  # days before its end in which an exemption is pointed out
+_SAFE_NAME_START = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_SAFE_NAME = _SAFE_NAME_START | frozenset("._-")
+_CEILING = {Mode.OBSERVE: Action.KEEP, Mode.NOTIFY: Action.NOTIFY, Mode.ENFORCE: Action.TERMINATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What surrounds the trees: their owners, who is logged in elsewhere, what is remembered.
+
+    *logins* maps uids to a login session outside every tree, in words; *ticks* is the
+    kernel's unit of CPU time, per second.
+    """
+
+    owners: Mapping[int, Owner]
+    logins: Mapping[int, str] = field(default_factory=dict)
+    histories: Mapping[ProcessKey, History] = field(default_factory=dict)
+    ticks: int = 100
+
+
+class Step(NamedTuple):
+    """What the rule leads to at *at* if nothing changes; *allowed* is whether the mode lets it."""
+
+    at: float
+    action: Action
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one tree.
+
+    *wanted* is what the rule asks for, *action* what is left of it after all that holds
+    it back. *rule* names the rule that decided, or with *is_forecast* the one that is
+    first to come true if nothing changes.
+    """
+
+    tree: Tree
+    owner: Owner
+    verdict: Verdict
+    action: Action
+    wanted: Action
+    rule: str | None
+    is_forecast: bool
+    findings: tuple[Finding, ...]
+    held_back: tuple[str, ...]
+    steps: tuple[Step, ...]
+    checked: tuple[Match, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Plan = tuple[Decision, ...]
+
+
+def decide(trees: Iterable[Tree], scene: Scene, policy: Policy, now: float) -> Plan:
+    """Return one decision for every tree, in the order given."""
+    trees = tuple(trees)
+    by_owner: dict[int, list[Tree]] = defaultdict(list)
+    for tree in trees:
+        if not tree.report_only:
+            by_owner[tree.root.uid].append(tree)
+    return tuple(_decide(tree, by_owner[tree.root.uid], scene, policy, now) for tree in trees)
+
+
+def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now: float) -> Decision:
+    owner = scene.owners.get(tree.root.uid, Owner(tree.root.uid, None, None))
+    history = scene.histories.get(tree.key, NOTHING_KNOWN)
+    verdict = judge(tree, owner, history, policy, now)
+    younger = sum(_is_younger(each, tree) for each in siblings)
+    case = Case(tree, owner, verdict, history, len(siblings), younger, scene.ticks)
+    checked = tuple(
+        match(rule, case, now) for rule in policy.rules if _is_about(rule, tree, policy)
+    )
+    chosen, is_forecast = _choose(checked)
+    wanted = chosen.rule.action if chosen and not is_forecast else Action.KEEP
+    held_back = _held_back(case, scene, policy, now) if chosen else ()
+    steps = _steps(chosen, history, policy, now) if chosen and not held_back else ()
+    ceiling = Action.KEEP if held_back else _CEILING[policy.mode]
+    if verdict.state is not State.ABANDONED:
+        ceiling = min(ceiling, Action.NOTIFY, key=lambda action: action.rank)
+    return Decision(
+        tree=tree,
+        owner=owner,
+        verdict=verdict,
+        action=min(wanted, ceiling, key=lambda action: action.rank),
+        wanted=wanted,
+        rule=chosen.rule.name if chosen else None,
+        is_forecast=is_forecast,
+        findings=chosen.findings if chosen else (),
+        held_back=held_back,
+        steps=steps,
+        checked=checked,
+        notes=_notes(tree, owner, policy, now),
+    )
+
+
+def _is_younger(other: Tree, tree: Tree) -> bool:
+    return (other.root.start_ticks, other.root.pid) > (tree.root.start_ticks, tree.root.pid)
+
+
+def _is_about(rule: Rule, tree: Tree, policy: Policy) -> bool:
+    """Whether a rule can be about *tree*: its product is in scope, or the rule names it itself."""
+    if tree.report_only:
+        return False
+    return tree.product in policy.scope.products or rule.when.product == tree.product
+
+
+def _choose(checked: tuple[Match, ...]) -> tuple[Match | None, bool]:
+    """Return the first rule that holds; else the first to come true by waiting alone."""
+    for each in checked:
+        if each.holds:
+            return each, False
+    coming = [each for each in checked if each.at is not None]
+    return min(coming, key=lambda each: each.at or 0.0, default=None), True
+
+
+def _held_back(case: Case, scene: Scene, policy: Policy, now: float) -> tuple[str, ...]:
+    """Say everything that keeps the rules from this tree, the mode left out."""
+    tree, owner = case.tree, case.owner
+    reasons = []
+    if case.verdict.state in (State.OUT_OF_SCOPE, State.UNKNOWN):
+        reasons.append(f"{case.verdict.state} is never acted on")
+    if owner.name is not None and not is_regular(owner.name):
+        reasons.append("the user name has unusual characters: no mail, no termination")
+    reasons += [
+        f"exempt until {each.until}: {each.reason}"
+        for each in policy.exempt
+        if each.user == owner.name and _days_left(each, now) >= 0
+    ]
+    reasons += protection(tree, owner, policy.protect, scene.logins)
+    return tuple(reasons)
+
+
+def is_regular(name: str) -> bool:
+    """Whether a user name is [a-z0-9][a-z0-9._-]*: only those get mail, and are acted on."""
+    return name[:1] in _SAFE_NAME_START and set(name) <= _SAFE_NAME and name != ""
+
+
+def _days_left(exemption: Exemption, now: float) -> int:
+    return (exemption.until - datetime.fromtimestamp(now).date()).days
+
+
+def _notes(tree: Tree, owner: Owner, policy: Policy, now: float) -> tuple[str, ...]:
+    notes = []
+    if tree.report_only:
+        notes.append(f"{tree.product} is only reported")
+    elif tree.product not in policy.scope.products:
+        notes.append(f"{tree.product} is not in scope.products")
+    if not tree.verified:
+        notes.append(f"the catalogue's entry for {tree.title} is unverified")
+    if tree.foreign:
+        pids = ", ".join(str(each.pid) for each in tree.foreign)
+        notes.append(f"holds processes of other users, never signalled: pid {pids}")
+    notes += [
+        f"the exemption of {each.user} ends on {each.until}"
+        for each in policy.exempt
+        if each.user == owner.name and 0 <= _days_left(each, now) <= _NEAR_END
+    ]
+    return tuple(notes)
+
+
+def _steps(chosen: Match, history: History, policy: Policy, now: float) -> tuple[Step, ...]:
+    """Return the earliest dates of what the rule leads to, and what the mode leaves of it."""
+    at = chosen.at if chosen.at is not None else now
+    confirmed = (history.first_seen or now) + policy.session.confirm_span
+    told = max(at, confirmed) if policy.session.confirm > 1 else at
+    over = first_allowed(told + (chosen.rule.notice or 0), policy.terminate.quiet_hours)
+    dates = {Action.NOTIFY: told, Action.TERMINATE: over}
+    return tuple(
+        Step(date, action, action.rank <= _CEILING[policy.mode].rank)
+        for action, date in dates.items()
+        if action.rank <= chosen.rule.action.rank
+    )
+
+
+def when_words(at: float, now: float) -> str:
+    """Say when *at* is, as people do: "now" or "in 3h"."""
+    return "now" if at <= now else f"in {format_duration(at - now)}"

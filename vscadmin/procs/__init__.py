@@ -1,0 +1,1 @@
+"""SEEING: /proc in, trees out. scan and sockets read; stat, nets, catalogue, trees are pure."""

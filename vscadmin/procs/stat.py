@@ -1,0 +1,135 @@
+"""The files of /proc/PID, parsed: bytes in, facts out (proc(5); kernel fs/proc/array.c)."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from vscadmin.model import Place, Process, Uids
+
+CMDLINE_LIMIT = 4096  # bytes read of a command line: enough for every server, bounded for others
+
+
+def parse_process(
+    stat: bytes, cmdline: bytes, uid: int, page_size: int, arg_limit: int = CMDLINE_LIMIT
+) -> Process:
+    """Read a Process from /proc/PID/stat and cmdline; *page_size* is in bytes.
+
+    The name in parentheses is the process's own choice and may hold spaces, newlines
+    and ")": fields are counted from the last ")". Raises ValueError when *stat* is cut.
+    """
+    pid, _, rest = stat.partition(b" ")
+    fields = rest.rpartition(b")")[2].split()
+    if len(fields) < 22:
+        raise ValueError(f"{len(fields)} fields after the name in a stat line, 22 wanted")
+    # fields[0] is field 3 of proc(5): state
+    return Process(
+        int(pid),
+        int(fields[19]),
+        int(fields[1]),
+        int(fields[2]),
+        int(fields[3]),
+        int(fields[4]),
+        fields[0].decode("ascii", "replace"),
+        int(fields[11]) + int(fields[12]),
+        int(fields[21]) * page_size,
+        uid,
+        parse_cmdline(cmdline[:arg_limit]),
+    )
+
+
+def parse_cmdline(data: bytes) -> tuple[bytes, ...]:
+    """Split /proc/PID/cmdline at its NULs; empty for kernel threads and zombies."""
+    if not data:
+        return ()
+    return tuple(data.removesuffix(b"\0").split(b"\0"))
+
+
+class Status(NamedTuple):
+    """What is taken from /proc/PID/status; *pid_levels* is None before Linux 4.1."""
+
+    uids: Uids
+    pid_levels: int | None
+
+
+def parse_status(data: bytes) -> Status:
+    """Read the four uids and the depth of pid namespaces.
+
+    The kernel escapes newlines in the Name line, so a line's start is the kernel's.
+    Raises ValueError when there is no Uid line.
+    """
+    uids: Uids | None = None
+    levels: int | None = None
+    for line in data.split(b"\n"):
+        if line.startswith(b"Uid:"):
+            uids = Uids(*map(int, line.split()[1:5]))
+        elif line.startswith(b"NSpid:"):
+            levels = len(line.split()) - 1
+            break
+    if uids is None:
+        raise ValueError("no Uid line in a status file")
+    return Status(uids, levels)
+
+
+def parse_cgroups(data: bytes) -> tuple[str, ...]:
+    """Return the cgroup paths of /proc/PID/cgroup, v1 and v2 alike (cgroups(7))."""
+    lines = data.decode("utf-8", "backslashreplace").split("\n")
+    paths = (line.split(":", 2)[2] for line in lines if line.count(":") >= 2)
+    return tuple(dict.fromkeys(paths))
+
+
+def place(cgroups: tuple[str, ...], ours: tuple[str, ...]) -> tuple[Place, str]:
+    """Say where cgroup paths put a process, and in words which job or container.
+
+    A container that we are in ourselves is our own node, not a container.
+    """
+    for path in cgroups:
+        if job := _slurm_job(path.split("/")):
+            return Place.JOB, f"Slurm job {job}"
+    own = {_container(path) for path in ours}
+    for path in cgroups:
+        if (container := _container(path)) and container not in own:
+            return Place.CONTAINER, f"container {container}"
+    return Place.HERE, ""
+
+
+def _slurm_job(components: list[str]) -> str:
+    """Return the job id below Slurm's own cgroup, or "".
+
+    That is /slurm*/uid_U/job_N with v1 and *slurmstepd.scope/job_N with v2.
+    A user can make cgroups below his own, so "job_N" alone says nothing.
+    """
+    for index, name in enumerate(components):
+        above, top = components[max(0, index - 1)], components[max(0, index - 2)]
+        if not (name.startswith("job_") and name[4:].isdigit()):
+            continue
+        if above == "slurmstepd.scope" or above.endswith("_slurmstepd.scope"):
+            return name[4:]
+        if above.startswith("uid_") and (top == "slurm" or top.startswith("slurm_")):
+            return name[4:]
+    return ""
+
+
+_CONTAINERS = (  # a path component, as systemd and cgroupfs drivers of the runtimes name it
+    "docker-*.scope",
+    "libpod-*.scope",
+    "crio-*.scope",
+    "cri-containerd-*.scope",
+    "apptainer-*.scope",
+    "machine-*.scope",
+    "kubepods*",
+    "lxc.payload*",
+)
+_CONTAINER_PARENTS = ("docker", "libpod", "libpod_parent", "lxc", "kubepods", "podman")
+
+
+def _container(path: str) -> str:
+    """Return the component of *path* that names a container, or ""."""
+    above = ""
+    for name in path.split("/"):
+        if any(fnmatchcase(name, pattern) for pattern in _CONTAINERS):
+            return name
+        if above in _CONTAINER_PARENTS and name:
+            return name
+        above = name
+    return ""

@@ -1,0 +1,368 @@
+"""From processes to trees: which process is the root of a server, and what belongs to it.
+
+Members are descendants through live parents. A process that was adopted by pid 1 belongs
+only if its executable, argv[0] or script lies in the server's folder, or an earlier scan
+saw it as a descendant. Session and process group are shared with the user's own jobs, so
+they only settle to which of several servers in one folder such a process belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from vscadmin.escape import command_line
+from vscadmin.model import Detail, Place, Process, ProcessKey, Snapshot, Tree
+from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, script_of
+from vscadmin.procs.clients import Party, connections, stated
+from vscadmin.procs.kinship import Kinship
+from vscadmin.procs.stat import place
+
+_LONGEST_GRACE = 9  # digits of seconds in argv; more is nonsense
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """The trees of a snapshot, and why processes that looked like servers are none."""
+
+    trees: tuple[Tree, ...]
+    rejected: Mapping[int, str] = field(default_factory=dict)
+
+    def tree_of(self, pid: int) -> Tree | None:
+        """Return the tree that *pid* is a member of."""
+        return next((tree for tree in self.trees if any(m.pid == pid for m in tree.members)), None)
+
+
+def sightings(
+    processes: Iterable[Process], catalogue: Catalogue, ourselves: frozenset[int]
+) -> dict[int, Match]:
+    """Return the processes whose argv looks like a server's; never ourselves or an ancestor."""
+    markers = catalogue.markers
+    found = {}
+    for process in processes:
+        line = b"\0".join(process.argv)
+        for marker in markers:
+            if marker in line:
+                match = catalogue.match(process.argv)
+                if match is not None and process.pid not in ourselves:
+                    found[process.pid] = match
+                break
+    return found
+
+
+def concerned(
+    processes: Mapping[int, Process],
+    sighted: Mapping[int, Match],
+    recorded: Mapping[ProcessKey, ProcessKey],
+) -> tuple[set[int], set[int]]:
+    """Say what pass two must read: all of the first pids, and the executable of the second.
+
+    The first are the sightings, their descendants and what an earlier scan recorded; the
+    second the other orphans of the same owners, which may belong by their executable.
+    """
+    kin = Kinship(processes)
+    folders = {match.folder for match in sighted.values() if match.folder}
+    owners = {processes[pid].uid for pid in sighted}
+    near = {member for pid in sighted for member in kin.family(pid)}
+    maybe: set[int] = set()
+    for process in processes.values() if sighted else ():
+        if process.uid not in owners or process.pid in near or not kin.is_orphan(process):
+            continue
+        if process.key in recorded or _lies_in(process, None, folders):
+            near.update(kin.family(process.pid))
+        else:
+            maybe.add(process.pid)
+    return near, maybe - near
+
+
+def executables_in(
+    exes: Mapping[int, str],
+    processes: Mapping[int, Process],
+    sighted: Mapping[int, Match],
+    details: Mapping[int, Detail],
+) -> set[int]:
+    """Return those of *exes* whose executable lies in the folder of a sighted server."""
+    folders = set(_folders(sighted, sighted, details))
+    return {
+        pid
+        for pid, exe in exes.items()
+        if _lies_in(processes[pid], exe.encode("utf-8", "surrogateescape"), folders)
+    }
+
+
+def _folders(
+    pids: Iterable[int], matches: Mapping[int, Match], details: Mapping[int, Detail]
+) -> Iterator[bytes]:
+    """Yield the folders of the servers among *pids*, as argv and as the kernel spell them.
+
+    A folder of one component is shared by all servers of a user and proves nothing.
+    """
+    for pid in pids:
+        match = matches.get(pid)
+        if match is None or len(match.pattern.folder) < 2:
+            continue
+        yield match.folder
+        exe = details.get(pid, Detail()).exe
+        if exe and any(rule.startswith("folder/") for rule in match.pattern.exe):
+            yield exe.removesuffix(b" (deleted)").rpartition(b"/")[0]
+
+
+def _lies_in(process: Process, exe: bytes | None, folders: Iterable[bytes]) -> bool:
+    """Whether argv[0], the script or the executable of *process* is below one of *folders*."""
+    if not process.argv:
+        return False
+    spelled = (process.argv[0], script_of(process.argv) or b"", exe or b"")
+    return any(path.startswith(folder + b"/") for folder in folders for path in spelled)
+
+
+@dataclass(slots=True)
+class _Sapling:
+    """A tree in the making."""
+
+    root: Process
+    match: Match
+    leftover: bool
+    pids: list[int]
+    folders: set[bytes]
+
+
+class _Forester:
+    """Finds the trees of one snapshot."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        catalogue: Catalogue,
+        recorded: Mapping[ProcessKey, ProcessKey],
+    ) -> None:
+        self.snapshot = snapshot
+        self.catalogue = catalogue
+        self.recorded = recorded
+        self.processes = snapshot.processes
+        self.kin = Kinship(snapshot.processes)
+        self.rejected: dict[int, str] = {}
+        self.matches: dict[int, Match] = {}
+        known = (self.processes[pid] for pid in snapshot.details if pid in self.processes)
+        for pid, match in sightings(known, catalogue, snapshot.ourselves).items():
+            if reason := self._doubt(self.processes[pid], match):
+                self.rejected[pid] = reason
+            else:
+                self.matches[pid] = match
+
+    def _doubt(self, process: Process, match: Match) -> str:
+        """Say why a process that looks like *match* is none; "" if it may be one."""
+        exe = self._detail(process.pid).exe
+        looks = f"looks like {match.family.title} ({match.pattern.name}), but"
+        if exe is not None and not exe_agrees(match, exe):
+            wanted = " or ".join(match.pattern.exe)
+            return f"{looks} its executable is {exe.decode('utf-8', 'replace')}, not {wanted}"
+        if match.layout.orphans_only and not self.kin.is_orphan(process):
+            return f"{looks} its parent is still there"
+        return ""
+
+    def _detail(self, pid: int) -> Detail:
+        return self.snapshot.details.get(pid, Detail())
+
+    def saplings(self) -> list[_Sapling]:
+        """Return the servers' trees first, then what outlived its server."""
+        grown = [self._plant(pid, leftover=False) for pid in self._roots()]
+        taken = {pid for sapling in grown for pid in sapling.pids}
+        for process in sorted(self._strays(taken), key=lambda each: each.start_ticks):
+            if process.pid in taken:
+                continue
+            family = [pid for pid in self.kin.family(process.pid) if pid not in taken]
+            if (home := self._home(process, grown)) is not None:
+                home.pids += family
+            elif process.pid in self.matches:
+                grown.append(self._plant(process.pid, leftover=True))
+            else:
+                continue
+            taken.update(family)
+        return grown
+
+    def _roots(self) -> list[int]:
+        """Return the servers that are not inside another server's tree."""
+        servers = {pid for pid, match in self.matches.items() if match.pattern.role is Role.ROOT}
+        return [
+            pid
+            for pid in sorted(servers)
+            if not any(above.pid in servers for above in self.kin.ancestors(self.processes[pid]))
+        ]
+
+    def _plant(self, pid: int, *, leftover: bool) -> _Sapling:
+        pids = [member for member in self.kin.family(pid) if member not in self.snapshot.ourselves]
+        folders = set(_folders(pids, self.matches, self.snapshot.details))
+        return _Sapling(self.processes[pid], self.matches[pid], leftover, pids, folders)
+
+    def _strays(self, taken: set[int]) -> Iterator[Process]:
+        """Yield the orphans that pass two read and no tree has yet."""
+        for pid in self.snapshot.details:
+            process = self.processes.get(pid)
+            if process and pid not in taken and self.kin.is_orphan(process):
+                yield process
+
+    def _home(self, stray: Process, grown: list[_Sapling]) -> _Sapling | None:
+        """Return the tree that an adopted process belongs to, None when that is not certain."""
+        if stray.pid in self.snapshot.ourselves:
+            return None
+        root = self.recorded.get(stray.key)
+        exe = self._detail(stray.pid).exe
+        known = [sapling for sapling in grown if root is not None and sapling.root.key == root]
+        near = known or [
+            sapling
+            for sapling in grown
+            if sapling.root.uid == stray.uid and _lies_in(stray, exe, sapling.folders)
+        ]
+        if len(near) > 1:
+            near = [sapling for sapling in near if self._shares_session(stray, sapling)]
+        return near[0] if len(near) == 1 else None
+
+    def _shares_session(self, stray: Process, sapling: _Sapling) -> bool:
+        return any(self.processes[pid].sid == stray.sid for pid in sapling.pids)
+
+    def companions(self, saplings: list[_Sapling], uid: int) -> frozenset[int]:
+        """Return the sockets of the helpers that serve the servers of *uid*."""
+        return frozenset(
+            inode
+            for sapling in saplings
+            if sapling.match.layout.companion and sapling.root.uid == uid
+            for pid in sapling.pids
+            for inode in self._detail(pid).sockets or ()
+        )
+
+    def tree(self, sapling: _Sapling, saplings: list[_Sapling]) -> Tree:
+        """Look closely at one tree: who is connected, where it runs, what could not be read."""
+        root, family, layout = sapling.root, sapling.match.family, sapling.match.layout
+        members = sorted((self.processes[pid] for pid in sapling.pids), key=_by_age)
+        members.sort(key=lambda each: each.pid != root.pid)
+        parent = self.kin.parent(root)
+        where, where_words = self._place(root)
+        return Tree(
+            root=root,
+            members=tuple(members),
+            product=family.name,
+            title=family.title,
+            layout=f"{layout.name}, server gone" if sapling.leftover else layout.name,
+            verified=family.verified,
+            report_only=family.report_only,
+            started_at=self.snapshot.started_at(root),
+            orphan=self.kin.is_orphan(root),
+            parent=_parent_words(root, parent),
+            connections=connections(
+                self._party(sapling, saplings),
+                self.snapshot.details,
+                self.snapshot.nets,
+                {each.pid: each.argv for each in members},
+            ),
+            uids=self._detail(root.pid).uids,
+            place=where,
+            place_words=where_words,
+            unreadable=tuple(self._unreadable(root)),
+            foreign=tuple(each for each in members if self._is_foreign(each, root.uid)),
+            agents=self._agents(members),
+            servers=sum(1 for pid in sapling.pids if self._listens(pid)),
+            grace=self._grace(sapling, members),
+            host_started_at=self._host_started_at(members),
+        )
+
+    def _party(self, sapling: _Sapling, saplings: list[_Sapling]) -> Party:
+        is_helper = sapling.match.layout.companion
+        return Party(
+            members=frozenset(sapling.pids),
+            servers={pid: self.matches[pid] for pid in sapling.pids if self._listens(pid)},
+            launchers=frozenset({sapling.root.pid}),
+            client=sapling.match.layout.client,
+            companions=frozenset() if is_helper else self.companions(saplings, sapling.root.uid),
+            leftover=sapling.leftover,
+        )
+
+    def _listens(self, pid: int) -> bool:
+        return pid in self.matches and self.matches[pid].pattern.listens is not None
+
+    def _place(self, root: Process) -> tuple[Place, str]:
+        detail = self._detail(root.pid)
+        where, words = place(detail.cgroups or (), self.snapshot.our_cgroups)
+        if where is Place.HERE and (detail.pid_levels or 1) > 1:
+            return Place.CONTAINER, "another pid namespace"
+        return where, words
+
+    def _unreadable(self, root: Process) -> Iterator[str]:
+        detail = self._detail(root.pid)
+        for value, words in (
+            (detail.uids, "user ids"),
+            (detail.exe, "executable"),
+            (detail.cgroups, "cgroup"),
+        ):
+            if value is None:
+                yield f"the {words} of pid {root.pid} could not be read"
+
+    def _is_foreign(self, process: Process, uid: int) -> bool:
+        uids = self._detail(process.pid).uids
+        return process.uid != uid if uids is None else set(uids) != {uid}
+
+    def _agents(self, members: Iterable[Process]) -> tuple[str, ...]:
+        names = (self.catalogue.agent(each.argv) for each in members)
+        return tuple(sorted(name for name in names if name))
+
+    def _grace(self, sapling: _Sapling, members: Iterable[Process]) -> tuple[int, str] | None:
+        """Return the reconnection grace: the longest that argv states, else the catalogue's."""
+        family = sapling.match.family
+        said = [
+            int(value)
+            for each in members
+            if family.grace_option and each.pid in self.matches
+            for value in stated(each.argv, family.grace_option)
+            if value.isdigit() and len(value) <= _LONGEST_GRACE
+        ]
+        if said:
+            return max(said), f"{family.grace_option.decode()} in its arguments"
+        return None if family.grace is None else (family.grace, f"the default of {family.title}")
+
+    def _host_started_at(self, members: Iterable[Process]) -> float | None:
+        starts = (
+            self.snapshot.started_at(each)
+            for each in members
+            if b"--type=extensionHost" in each.argv
+        )
+        return max(starts, default=None)
+
+
+def find_trees(
+    snapshot: Snapshot,
+    catalogue: Catalogue,
+    recorded: Mapping[ProcessKey, ProcessKey] | None = None,
+) -> Forest:
+    """Return every server tree of *snapshot*, ordered by uid and age.
+
+    *recorded* maps processes that earlier scans saw as members to their tree's root.
+    """
+    forester = _Forester(snapshot, catalogue, recorded or {})
+    saplings = forester.saplings()
+    trees = [forester.tree(sapling, saplings) for sapling in saplings]
+    trees.sort(key=lambda tree: (tree.root.uid, *_by_age(tree.root)))
+    return Forest(tuple(trees), forester.rejected)
+
+
+def _by_age(process: Process) -> tuple[int, int]:
+    return process.start_ticks, process.pid
+
+
+def _parent_words(root: Process, parent: Process | None) -> str:
+    if root.ppid == 1:
+        return "pid 1"
+    if root.ppid == 0:
+        return "outside this pid namespace"
+    if parent is None:
+        return f"pid {root.ppid}, which is gone"
+    name = parent.argv[0].rpartition(b"/")[2] if parent.argv else b"?"
+    return f"pid {parent.pid} ({name.decode('utf-8', 'backslashreplace')})"
+
+
+def logins(snapshot: Snapshot, forest: Forest) -> dict[int, str]:
+    """Return, by uid, a process with a terminal that is in no tree: somebody is logged in."""
+    inside = {member.pid for tree in forest.trees for member in tree.members}
+    return {
+        process.uid: f"pid {process.pid} ({command_line(process.argv, 60)}) has a terminal"
+        for process in snapshot.processes.values()
+        if process.tty and process.pid not in inside and process.state != "Z"
+    }
