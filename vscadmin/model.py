@@ -97,7 +97,7 @@ class TcpSocket(NamedTuple):
 class UnixSocket(NamedTuple):
     """A unix socket. *path* is empty where it has none; an accepted one has its listener's.
 
-    *peer* is the inode of the other end, 0 where there is none, None where not known.
+    *peer* is the inode of the other end, 0 where there is none (any more), None where not known.
     """
 
     path: bytes

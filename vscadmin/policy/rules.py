@@ -108,7 +108,7 @@ def _cpu(limit: int, rule: Rule, case: Case, now: float) -> Finding:
     samples = [sample for sample in case.history.cpu if sample.at <= now - span]
     if not samples:
         words = f"no scan is {format_duration(span)} old yet, so its CPU use is not known"
-        return Finding("cpu_over", False, words, now + span)
+        return Finding("cpu_over", False, words)
     first = max(samples, key=lambda sample: sample.at)
     used = case.tree.cpu_ticks / case.ticks - first.seconds
     percent = max(0.0, used) / max(now - first.at, 1.0) * 100

@@ -36,6 +36,11 @@ class Party:
     leftover: bool
 
 
+# The kernel names inode 0 as the peer of a unix socket whose other end was closed. A server
+# holds such a socket, still ESTABLISHED, until the grace of the killed client is over.
+_CLOSED = 0
+
+
 class _View:
     """The sockets of one network namespace, seen from one tree."""
 
@@ -138,7 +143,7 @@ def _unix(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
     }
     clients, internal = [], 0
     for each in view.unix:
-        if not each.established or not each.path:
+        if not each.established or not each.path or each.peer == _CLOSED:
             continue
         if each.path in listeners or (view.party.leftover and each.inode in view.members):
             if view.is_internal(each.peer):
@@ -149,7 +154,7 @@ def _unix(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
 
 
 def _unix_words(socket: UnixSocket) -> str:
-    other = f"socket {socket.peer}" if socket.peer else "somebody who cannot be found"
+    other = "somebody who cannot be found" if socket.peer is None else f"socket {socket.peer}"
     return f"{other} is connected to {printable(socket.path)}"
 
 

@@ -119,8 +119,10 @@ def parse_unix_reply(data: bytes) -> tuple[list[UnixSocket], bool]:
         length, kind, *_ = _HEADER.unpack_from(data)
         if kind == _NLMSG_DONE:
             return sockets, True
-        if kind == _NLMSG_ERROR or length < _HEADER.size + _MESSAGE.size:
+        if kind == _NLMSG_ERROR:
             raise ValueError("the kernel refused to list unix sockets")
+        if not _HEADER.size + _MESSAGE.size <= length <= len(data):
+            raise ValueError("a cut message in the list of unix sockets")
         sockets.append(_unix_message(data[_HEADER.size : length]))
         data = data[_align(length) :]
     return sockets, False
