@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, is_dataclass
@@ -15,9 +16,10 @@ from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
 from vscadmin.errors import ConfigError
-from vscadmin.policy.quiet import QuietHours, parse_quiet_hours
+from vscadmin.policy.quiet import QuietHours, first_allowed, parse_quiet_hours
 from vscadmin.policy.rules import conditions
 from vscadmin.policy.settings import (
+    SPELLED,
     Action,
     Bytes,
     Count,
@@ -31,10 +33,9 @@ from vscadmin.policy.settings import (
     Seconds,
     State,
 )
-from vscadmin.units import parse_duration, parse_percent, parse_size
+from vscadmin.units import DAY, parse_duration, parse_percent, parse_size
 
 VERSION = 1  # of the policy's schema
-_SPELLED = {"rules": "rule", "lasting": "for", "sender": "from"}  # where Python's names differ
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -60,6 +61,7 @@ def parse_policy(text: bytes, source: str) -> Policy:
         policy = _CONVERTER.structure(data, Policy)
     except BaseValidationError as error:
         problems += _problems(error, (), Policy)
+        problems += _contradictions_of_the_rest(data)
     else:
         problems += _contradictions(policy)
     if problems:
@@ -160,9 +162,9 @@ def _converter() -> Converter:
 
     def table(kind: Any) -> Hook:
         spelled = {
-            each.name: override(rename=_SPELLED[each.name])
+            each.name: override(rename=SPELLED[each.name])
             for each in fields(kind)
-            if each.name in _SPELLED
+            if each.name in SPELLED
         }
         plain: Hook = make_dict_structure_fn(kind, converter, **spelled)  # type: ignore[arg-type]
         checked = _strict(dict, "a table")
@@ -191,7 +193,7 @@ def _problems(error: BaseException, path: Path, kind: Any) -> Iterator[str]:
     """Walk the tree of errors down to its leaves; their notes say where each one is."""
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
-            path, kind = (*path, _SPELLED.get(note.name, note.name)), note.type
+            path, kind = (*path, SPELLED.get(note.name, note.name)), note.type
         elif isinstance(note, IterableValidationNote):
             path, kind = (*path[:-1], f"{path[-1]}[{int(note.index) + 1}]"), note.type
     key = ".".join(path)
@@ -199,7 +201,7 @@ def _problems(error: BaseException, path: Path, kind: Any) -> Iterator[str]:
         for each in error.exceptions:
             yield from _problems(each, path, kind)
     elif isinstance(error, ForbiddenExtraKeysError):
-        known = [_SPELLED.get(each.name, each.name) for each in fields(error.cl)]
+        known = [SPELLED.get(each.name, each.name) for each in fields(error.cl)]
         for extra in sorted(error.extra_fields):
             where = ".".join((*path, extra))
             yield f"{where}: unknown key{_suggestion(extra, known)}"
@@ -210,6 +212,19 @@ def _problems(error: BaseException, path: Path, kind: Any) -> Iterator[str]:
 
 
 # What single keys cannot say: contradictions between them.
+
+
+def _contradictions_of_the_rest(data: dict[str, Any]) -> list[str]:
+    """Return the contradictions among the top-level keys that are right by themselves."""
+    right: dict[str, Any] = {"rule": []}
+    for key, value in data.items():
+        try:
+            _CONVERTER.structure({key: value}, Policy)
+        except BaseValidationError:
+            continue
+        right[key] = value
+    found = _contradictions(_CONVERTER.structure(right, Policy))
+    return [problem for problem in found if re.split(r"[.\[]", problem)[0] in data.keys() & right]
 
 
 def _contradictions(policy: Policy) -> list[str]:
@@ -226,7 +241,14 @@ def _contradictions(policy: Policy) -> list[str]:
         for index, exemption in enumerate(policy.exempt, 1)
         if not exemption.reason.strip()
     ]
+    if _covers_the_week(policy.terminate.quiet_hours):
+        problems.append("terminate.quiet_hours: cover the whole week, so nothing could ever end")
     return problems + [f"notify.{words}" for words in _notify_problems(policy.notify, policy.mode)]
+
+
+def _covers_the_week(windows: tuple[QuietHours, ...]) -> bool:
+    week = 7 * DAY
+    return first_allowed(week, windows) >= 2 * week - DAY
 
 
 def _rule_problems(rule: Rule, policy: Policy) -> Iterator[str]:
@@ -256,7 +278,9 @@ def _notify_problems(notify: Notify, mode: Mode) -> Iterator[str]:
         yield f'smtp: must be host:port ("localhost:25"), not "{notify.smtp}"'
     if notify.address is not None and "{user}" not in notify.address:
         yield 'address: must hold {user} ("{user}@example.edu")'
-    for key, text in (("from", notify.sender), ("reply_to", notify.reply_to)):
+    admins = ((f"admins[{index}]", each) for index, each in enumerate(notify.admins, 1))
+    single = (("from", notify.sender), ("reply_to", notify.reply_to), ("address", notify.address))
+    for key, text in (*single, *admins):
         if text is not None and not text.isprintable():
             yield f"{key}: must be one line without control characters"
     if mode is not Mode.OBSERVE:

@@ -7,7 +7,7 @@ invisible formats; what is not UTF-8 becomes backslash escapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _HARMFUL = (
     *range(0x20), *range(0x7F, 0xA0), 0xAD, 0x61C, 0x180E, *range(0x200B, 0x2010),
@@ -30,5 +30,25 @@ def printable(text: bytes | str, limit: int = LONGEST_LINE) -> str:
 
 
 def command_line(argv: Iterable[bytes], limit: int = LONGEST_LINE) -> str:
-    """Return an argv as one printable line."""
-    return printable(b" ".join(argv), limit)
+    """Return an argv as one printable line, the values of secrets' options left out."""
+    return printable(b" ".join(_without_secrets(argv)), limit)
+
+
+_SECRET = (b"token", b"secret", b"password")
+_HIDDEN = b"***"
+
+
+def _without_secrets(argv: Iterable[bytes]) -> Iterator[bytes]:
+    """Replace what follows an option like --connection-token; a file's name is no secret."""
+    hide_next = False
+    for argument in argv:
+        name, equals, _ = argument.partition(b"=")
+        is_secret = name.startswith(b"--") and any(word in name for word in _SECRET)
+        is_secret = is_secret and not name.endswith((b"-file", b"without-connection-token"))
+        if hide_next and not argument.startswith(b"--"):
+            yield _HIDDEN
+        elif is_secret and equals:
+            yield name + b"=" + _HIDDEN
+        else:
+            yield argument
+        hide_next = is_secret and not equals

@@ -171,7 +171,6 @@ class Owner:
     uid: int
     name: str | None
     groups: tuple[str, ...] | None = ()
-    missing: bool = False
 
     def __str__(self) -> str:
         return self.name if self.name is not None else f"#{self.uid}"

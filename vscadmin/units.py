@@ -87,7 +87,7 @@ def format_exact_size(size: int) -> str:
 
 
 def format_size(size: float) -> str:
-    """Print *size* bytes for people: "0", "312M", "1.4G"."""
+    """Print *size* bytes for people: "4K", "312M", "1.4G"."""
     if size < 1 << 20:
         return f"{int(size) >> 10}K"
     if size < 1 << 30:

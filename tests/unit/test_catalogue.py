@@ -3,7 +3,17 @@ from __future__ import annotations
 import pytest
 
 from tests.builders import CATALOGUE, COMMIT, EXEC, HOME, LEGACY
-from vscadmin.procs.catalogue import exe_agrees, script_of, split_path
+from vscadmin.model import Client
+from vscadmin.procs.catalogue import (
+    Catalogue,
+    Family,
+    Layout,
+    ProcessPattern,
+    Role,
+    exe_agrees,
+    script_of,
+    split_path,
+)
 
 
 def argv(line: str) -> list[bytes]:
@@ -114,6 +124,21 @@ def test_a_marker_stands_in_every_command_line_that_matches() -> None:
     for line in lines:
         assert CATALOGUE.match(argv(line)) is not None
         assert any(marker in line.encode() for marker in CATALOGUE.markers)
+
+
+def test_a_short_literal_is_found_beside_a_commit() -> None:
+    pattern = ProcessPattern(
+        name="server",
+        role=Role.ROOT,
+        is_script=False,
+        folder=(".ab", "bin", "[0-9a-f]" * 40),
+        below=("ma?n",),
+        exe=("path",),
+    )
+    family = Family("ab", "AB", False, (Layout("server", Client.OUTSIDE, (pattern,)),))
+    catalogue = Catalogue((family,))
+    assert catalogue.markers == (b".ab",)
+    assert catalogue.match(argv(f"/home/ada/.ab/bin/{COMMIT}/main")) is not None
 
 
 def test_a_path_that_climbs_has_no_components() -> None:

@@ -71,6 +71,11 @@ def test_a_site_policy_is_read() -> None:
         ('[[exempt]]\nuser = "a"\nreason = "x"\nuntil = "2027-01-31"', "date without quotes"),
         ('[[exempt]]\nuser = "a"\nreason = " "\nuntil = 2027-01-31', "exempt[1].reason"),
         ('[terminate]\nquiet_hours = ["Mo 8-18"]', "terminate.quiet_hours[1]"),
+        (
+            '[terminate]\nquiet_hours = ["Mon-Fri 00:00-24:00", "Sat-Sun 00:00-24:00"]',
+            "terminate.quiet_hours: cover the whole week",
+        ),
+        ('[notify]\nadmins = ["a@b\\nBcc: c"]', "notify.admins[1]: must be one line"),
         ('[notify]\nsmtp = "localhost"', "notify.smtp: must be host:port"),
         ('[notify]\nsmtp = "x:25"\nsendmail = "/s"', "notify.sendmail: goes without smtp"),
         ('[notify]\naddress = "x@y"', "notify.address: must hold {user}"),
@@ -95,6 +100,15 @@ def test_an_error_names_its_key_and_what_would_be_right(text: str, said: str) ->
     found = problems(text)
     assert any(said in each for each in found), found
     assert all(each.startswith("p.toml: ") for each in found)
+
+
+def test_contradictions_are_told_beside_other_errors() -> None:
+    found = problems("[scope]\nuid_min = 0\n" + RULE + RULE + '[notify]\nsmtp = "x"\n')
+    assert [each.split(": ")[1] for each in found] == [
+        "scope.uid_min",
+        "rule[2].name",
+        "notify.smtp",
+    ]
 
 
 def test_all_errors_come_at_once() -> None:

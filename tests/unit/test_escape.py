@@ -29,5 +29,20 @@ def test_long_text_is_cut_and_says_so() -> None:
     assert printable("x" * 10, 10) == "x" * 10
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("x --connection-token=abc --port 0", "x --connection-token=*** --port 0"),
+        ("x --require-token abc --on-port", "x --require-token *** --on-port"),
+        ("x --require-token --on-port", "x --require-token --on-port"),
+        ("x --connection-token-file /a/b", "x --connection-token-file /a/b"),
+        ("x --without-connection-token y", "x --without-connection-token y"),
+        ("token abc", "token abc"),
+    ],
+)
+def test_tokens_are_never_shown(line: str, shown: str) -> None:
+    assert command_line(line.encode().split()) == shown
+
+
 def test_a_command_line_is_one_line() -> None:
     assert command_line([b"sh", b"-c", b"echo\nowned"]) == "sh -c echo\\x0aowned"

@@ -71,6 +71,7 @@ def problems(tmp_path: Path, text: str) -> str:
         ('role = "root"', 'role = "member"', "no process has the role root"),
         ('program = "zed"', "", "needs either script or program"),
         ('exe = ["path"]', "", "needs exe"),
+        ('exe = ["path"]', 'exe = ["foldr/zed"]', '"foldr/zed" is no shell, path'),
         ("tcp = true", 'udp = true, tcp = "yes"', "listens.udp: unknown key"),
         ('path = "zed/helper"', "", "path: is missing"),
         ("[[agent]]", "[agent]", "agent: must be a list"),

@@ -40,7 +40,7 @@ def seen(survey: Survey) -> dict[str, Any]:
         "boot_id": snapshot.boot_id,
         "processes_seen": len(snapshot.processes),
         "processes_unreadable": len(snapshot.unreadable),
-        "complete": survey.exit_code == 0,
+        "complete": not survey.is_partial,
     }
 
 
@@ -74,7 +74,7 @@ def tree_facts(decision: Decision, ticks: int) -> dict[str, Any]:
         "rss_bytes": tree.rss,
         "cpu_seconds": round(tree.cpu_ticks / ticks, 2),
         "listeners": list(tree.connections.listeners),
-        "clients": len(tree.connections.clients),
+        "clients": [printable(each) for each in tree.connections.clients],
         "agents": list(tree.agents),
         "foreign_pids": [each.pid for each in tree.foreign],
         "command": command_line(tree.root.argv),

@@ -46,7 +46,7 @@ def validate(file: str | None, catalogue_dir: str | None, as_json: bool) -> int:
         return 0
     for warning in loaded.warnings:
         click.echo(f"vscadmin: warning: {warning}: cleanup would refuse this policy", err=True)
-    click.echo(f"{path}: valid, {len(loaded.policy.rules)} rules, mode {loaded.policy.mode}")
+    click.echo(f"{path}: valid; rules: {len(loaded.policy.rules)}; mode: {loaded.policy.mode}")
     return 0
 
 

@@ -59,6 +59,10 @@ def command(policy_path: str | None, catalogue_dir: str | None, as_json: bool) -
 
 
 def _machine() -> Iterator[Check]:
+    if not os.path.exists("/proc/self/mountinfo"):
+        words = "/proc: is not a process table"
+        yield Check("process table", Grade.FAIL, words, Exit.NO_PROCESS_TABLE)
+        return
     seen = machine.mounts()
     problem = machine.pidfd_problem()
     words = f"{problem}: enforce would act as notify" if problem else "work"

@@ -12,7 +12,10 @@ from vscadmin.cli.survey import Survey, known_uid, survey, warn
 from vscadmin.errors import UsageError
 from vscadmin.escape import command_line, printable
 from vscadmin.policy.decide import Decision, Plan
-from vscadmin.procs.usage import measure
+from vscadmin.procs.usage import Usage, measure
+
+
+_LONGEST_PID = 19  # digits; longer ones are no pid, and slow to convert
 
 
 @click.command("explain")
@@ -31,11 +34,11 @@ def command(
     found = survey(policy_path, catalogue_dir)
     warn(found)
     plan = _chosen(found, who)
-    strangers = "" if plan or not who.isdigit() else stranger(found, int(who))
+    strangers = "" if plan or not _is_pid(who) else stranger(found, int(who))
     usage = measure((each.tree for each in plan), closely=True)
     if as_json:
         ticks = found.snapshot.ticks_per_second
-        trees = [_facts(each, ticks, usage[each.tree.key].unique) for each in plan]
+        trees = [_facts(each, ticks, usage[each.tree.key]) for each in plan]
         body = {**js.seen(found), "policy": js.policy_facts(found.loaded), "trees": trees}
         js.emit("explain", {**body, "no_tree": printable(strangers) if strangers else None})
     else:
@@ -47,7 +50,7 @@ def command(
 
 def _chosen(found: Survey, who: str) -> Plan:
     """Return the decisions about a pid's tree or a user's trees; raises UsageError for neither."""
-    if not who.isdigit():
+    if not _is_pid(who):
         uid = known_uid(who, {each.owner for each in found.plan})
         return tuple(each for each in found.plan if each.tree.root.uid == uid)
     pid = int(who)
@@ -56,6 +59,11 @@ def _chosen(found: Survey, who: str) -> Plan:
     return tuple(
         each for each in found.plan if any(member.pid == pid for member in each.tree.members)
     )
+
+
+def _is_pid(who: str) -> bool:
+    """Whether *who* is a number; the kernel's pids have at most seven digits."""
+    return who.isascii() and who.isdecimal() and len(who) <= _LONGEST_PID
 
 
 def stranger(found: Survey, pid: int) -> str:
@@ -74,15 +82,16 @@ def stranger(found: Survey, pid: int) -> str:
     )
 
 
-def _facts(decision: Decision, ticks: int, unique: int | None) -> dict[str, Any]:
+def _facts(decision: Decision, ticks: int, use: Usage) -> dict[str, Any]:
     tree = decision.tree
     return (
         js.tree_facts(decision, ticks)
         | js.decision_facts(decision)
         | {
-            "unique_bytes": unique,
+            "cpu_percent": round(use.cpu_percent, 1),
+            "unique_bytes": use.unique,
+            "terminals": list(use.terminals),
             "parent": printable(tree.parent),
-            "clients": [printable(each) for each in tree.connections.clients],
             "rules": [
                 {
                     "rule": each.rule.name,

@@ -15,7 +15,7 @@ from rich.text import Text
 from rich.tree import Tree as Branches
 
 from vscadmin.cli.as_json import user_totals
-from vscadmin.cli.survey import Survey, hidden_trees
+from vscadmin.cli.survey import Survey
 from vscadmin.escape import command_line, printable
 from vscadmin.model import Process, ProcessKey, Tree
 from vscadmin.policy.decide import Decision, Plan, Step
@@ -64,7 +64,8 @@ def _headline(found: Survey, plan: Plan) -> Text:
     head = f"{os.uname().nodename}  {when}  {judged}, mode {policy.policy.mode}"
     looked = f"{len(found.snapshot.processes)} processes looked at"
     if not trees:
-        return Text(f"{head}\nNo remote-editor servers found, {looked}.")
+        of_these = f" among {_count(len(found.plan), 'server')}" if found.plan else ""
+        return Text(f"{head}\nNo remote-editor server found{of_these}, {looked}.")
     memory = format_size(sum(tree.rss for tree in trees))
     owners = len({tree.root.uid for tree in trees})
     counted = f"{_count(len(trees), 'server')} of {_count(owners, 'user')}"
@@ -72,7 +73,8 @@ def _headline(found: Survey, plan: Plan) -> Text:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" + ("" if number == 1 else plural)
 
 
 def _report_table(plan: Plan, cpu: Mapping[ProcessKey, float], now: float, *, wide: bool) -> Table:
@@ -152,9 +154,9 @@ def _footnotes(found: Survey, plan: Plan) -> Iterable[str]:
         yield "NEXT is the earliest and what the rule asks for; in mode observe nothing is done."
     if any(each.verdict.since is None for each in plan):
         yield "SINCE ?: no earlier scan is stored, so how long it has been like this is not known."
-    if count := hidden_trees(found.forest.trees):
+    if count := sum(each.verdict.state is State.UNKNOWN for each in plan):
         yield (
-            f"{_count(count, 'server')} unknown: something could not be read"
+            f"{_count(count, 'server')} unknown: something could not be read or looked up"
             + ("." if os.geteuid() == 0 else "; root would see them.")
         )
     counted = Counter(note for each in plan for note in each.notes)
@@ -168,8 +170,7 @@ def show_trees(found: Survey, plan: Plan, *, wide: bool) -> None:
     """Print every tree with its members as the kernel relates them."""
     out = console(wide=wide)
     if not plan:
-        looked = len(found.snapshot.processes)
-        out.print(Text(f"No remote-editor servers found, {looked} processes looked at."))
+        out.print(_headline(found, plan))
     for decision in plan:
         tree, verdict = decision.tree, decision.verdict
         head = Text.assemble(
@@ -239,7 +240,7 @@ def _explanation(
     yield "memory", [memory]
     spent = format_duration(tree.cpu_ticks / found.snapshot.ticks_per_second)
     yield "CPU", [f"{usage.cpu_percent:.0f}% of a core now, {spent} in all"]
-    members = [f"{len(tree.members)} processes, {tree.servers} of them listen for clients"]
+    members = [f"{_count(len(tree.members), 'process')}, listening for clients: {tree.servers}"]
     yield "members", members + [f"agent: {name}" for name in tree.agents]
     if usage.terminals:
         yield "terminals", [", ".join(usage.terminals)]

@@ -54,6 +54,7 @@ def command(
         from vscadmin.cli.render import show_report  # noqa: PLC0415 - rich is for people only
 
         show_report(found, plan, cpu, wide=wide)
-    if exit_code and any(each.wanted is not Action.KEEP for each in plan):
+    asked = any(each.wanted is not Action.KEEP and not each.held_back for each in plan)
+    if exit_code and asked:
         return Exit.WOULD_ACT
     return found.exit_code

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import click
 
 from vscadmin.errors import ConfigError, Exit, UsageError
-from vscadmin.model import Owner, Snapshot, Tree
+from vscadmin.model import Owner, Snapshot
 from vscadmin.policy.decide import Plan, Scene, decide
 from vscadmin.policy.rules import needs_groups
-from vscadmin.policy.settings import Policy
+from vscadmin.policy.settings import Policy, Scope
 from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.families import load_catalogue
 from vscadmin.procs.owners import owners, uid_of
@@ -45,12 +45,16 @@ class Survey:
     plan: Plan
 
     @property
-    def exit_code(self) -> Exit:
-        """Incomplete when root could not read something; others see what they may."""
-        unreadable = bool(self.snapshot.unreadable) or any(
+    def is_partial(self) -> bool:
+        """Whether anything could not be read."""
+        return bool(self.snapshot.unreadable) or any(
             tree.unreadable or tree.connections.unreadable for tree in self.forest.trees
         )
-        return Exit.INCOMPLETE if unreadable and os.geteuid() == 0 else Exit.DONE
+
+    @property
+    def exit_code(self) -> Exit:
+        """Incomplete when root could not read something; others see what they may."""
+        return Exit.INCOMPLETE if self.is_partial and os.geteuid() == 0 else Exit.DONE
 
 
 def load_policy(path: str | None) -> Loaded:
@@ -81,8 +85,9 @@ def load_families(loaded: Loaded, catalogue_dir: str | None) -> Catalogue:
     Raises ConfigError for a bad file, as root also for one that others can change.
     """
     directory = catalogue_dir or loaded.policy.scope.catalogue_dir
-    if catalogue_dir is not None and not os.path.isdir(catalogue_dir):
-        raise ConfigError((f"{catalogue_dir}: is not a directory",))
+    if directory != Scope().catalogue_dir and not os.path.isdir(directory):
+        key = "" if catalogue_dir else f"{loaded.source}: scope.catalogue_dir: "
+        raise ConfigError((f"{key}{directory}: is not a directory",))
     catalogue = load_catalogue(directory, trusted=_distrust if os.geteuid() == 0 else None)
     if loaded.source != BUILT_IN:
         from vscadmin.config import check_products  # noqa: PLC0415 - as above
@@ -148,8 +153,3 @@ def warn(survey: Survey) -> None:
         click.echo(f"vscadmin: warning: {warning}: cleanup would refuse this policy", err=True)
     if (count := len(survey.snapshot.unreadable)) and os.geteuid() == 0:
         click.echo(f"vscadmin: warning: {count} processes could not be read", err=True)
-
-
-def hidden_trees(trees: tuple[Tree, ...]) -> int:
-    """Count the trees of which something could not be read."""
-    return sum(bool(tree.unreadable or tree.connections.unreadable) for tree in trees)

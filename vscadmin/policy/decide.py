@@ -96,7 +96,7 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
     chosen, is_forecast = _choose(checked)
     wanted = chosen.rule.action if chosen and not is_forecast else Action.KEEP
     held_back = _held_back(case, scene, policy, now) if chosen else ()
-    steps = _steps(chosen, history, policy, now) if chosen and not held_back else ()
+    steps = _steps(chosen, case, policy, now) if chosen and not held_back else ()
     ceiling = Action.KEEP if held_back else _CEILING[policy.mode]
     if verdict.state is not State.ABANDONED:
         ceiling = min(ceiling, Action.NOTIFY, key=lambda action: action.rank)
@@ -181,13 +181,19 @@ def _notes(tree: Tree, owner: Owner, policy: Policy, now: float) -> tuple[str, .
     return tuple(notes)
 
 
-def _steps(chosen: Match, history: History, policy: Policy, now: float) -> tuple[Step, ...]:
-    """Return the earliest dates of what the rule leads to, and what the mode leaves of it."""
+def _steps(chosen: Match, case: Case, policy: Policy, now: float) -> tuple[Step, ...]:
+    """Return the earliest dates of what the rule leads to, and what the mode leaves of it.
+
+    A tree that does not become abandoned by waiting is never ended.
+    """
     at = chosen.at if chosen.at is not None else now
-    confirmed = (history.first_seen or now) + policy.session.confirm_span
-    told = max(at, confirmed) if policy.session.confirm > 1 else at
-    over = first_allowed(told + (chosen.rule.notice or 0), policy.terminate.quiet_hours)
-    dates = {Action.NOTIFY: told, Action.TERMINATE: over}
+    session = policy.session
+    seen = now if case.history.first_seen is None else case.history.first_seen
+    told = max(at, seen + (session.confirm - 1) * session.confirm_span)
+    dates = {Action.NOTIFY: told}
+    if (abandoned_at := case.verdict.abandoned_at) is not None:
+        over = max(told + (chosen.rule.notice or 0), abandoned_at)
+        dates[Action.TERMINATE] = first_allowed(over, policy.terminate.quiet_hours)
     return tuple(
         Step(date, action, action.rank <= _CEILING[policy.mode].rank)
         for action, date in dates.items()

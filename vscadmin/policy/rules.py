@@ -122,7 +122,7 @@ def _rss(limit: int, _rule: Rule, case: Case, _now: float) -> Finding:
 
 
 def _sessions(limit: int, rule: Rule, case: Case, _now: float) -> Finding:
-    words = f"{case.owner} has {case.trees} servers here, limit {limit}"
+    words = f"servers of {case.owner} here: {case.trees}, limit {limit}"
     holds = case.trees > limit
     if holds and rule.keep is Keep.NEWEST and case.younger < limit:
         return Finding("user_sessions_over", False, f"{words}; this is one of the newest {limit}")

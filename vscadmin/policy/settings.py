@@ -14,6 +14,9 @@ from typing import NewType
 from vscadmin.policy.quiet import QuietHours
 from vscadmin.units import DAY, HOUR, MINUTE
 
+SPELLED = {"rules": "rule", "lasting": "for", "sender": "from"}
+"""How policy.toml spells the names that differ here."""
+
 Seconds = NewType("Seconds", int)
 Bytes = NewType("Bytes", int)
 Percent = NewType("Percent", int)

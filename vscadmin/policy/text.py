@@ -8,10 +8,9 @@ from datetime import date
 from typing import Any, get_args, get_type_hints
 
 from vscadmin.policy.quiet import QuietHours
-from vscadmin.policy.settings import Bytes, Percent, Policy, Seconds
+from vscadmin.policy.settings import SPELLED, Bytes, Percent, Policy, Seconds
 from vscadmin.units import format_exact_duration, format_exact_size
 
-_SPELLED = {"rules": "rule", "lasting": "for", "sender": "from"}
 _UNITS: dict[Any, Callable[[int], str]] = {
     Seconds: format_exact_duration,
     Bytes: format_exact_size,
@@ -29,7 +28,7 @@ def _table(table: Any, path: str) -> Iterator[str]:
     hints = get_type_hints(type(table))
     later = []
     for each in fields(table):
-        name, value = _SPELLED.get(each.name, each.name), getattr(table, each.name)
+        name, value = SPELLED.get(each.name, each.name), getattr(table, each.name)
         inner = f"{path}.{name}" if path else name
         if value is None:
             continue
@@ -69,7 +68,7 @@ def _scalar(value: Any) -> str:
 def _inline(table: Any) -> str:
     hints = get_type_hints(type(table))
     pairs = (
-        f"{_SPELLED.get(each.name, each.name)} = {_value(value, hints[each.name])}"
+        f"{SPELLED.get(each.name, each.name)} = {_value(value, hints[each.name])}"
         for each in fields(table)
         if (value := getattr(table, each.name)) is not None
     )

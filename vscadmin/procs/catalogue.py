@@ -8,6 +8,7 @@ the executable: never a substring, never the process's name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -269,10 +270,13 @@ def _letters(argv: Sequence[bytes], valued: str) -> set[str]:
     return letters
 
 
+_WILDCARD = re.compile(r"\*|\?|\[[^]]*\]")  # fnmatch's
+
+
 def _marker(pattern: ProcessPattern) -> bytes:
     """Return the longest literal stretch of what the pattern wants to see."""
     names = (*pattern.folder, *pattern.below)
-    stretches = [piece for name in names for piece in name.replace("[", "*").split("*")]
+    stretches = [piece for name in names for piece in _WILDCARD.split(name)]
     words = [word.decode() for word in pattern.words]
     return max((*stretches, *words), key=len).encode()
 

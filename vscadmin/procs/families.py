@@ -38,7 +38,7 @@ def load_catalogue(*directories: str, trusted: Callable[[str], str] | None = Non
     agents: dict[str, Agent] = {}
     problems: list[str] = []
     for path in (*_files(SHIPPED), *(path for place in directories for path in _files(place))):
-        doubt = trusted(path) if trusted and not path.startswith(SHIPPED) else ""
+        doubt = trusted(path) if trusted and not path.startswith(f"{SHIPPED}/") else ""
         reader = _Reader(path, [doubt] if doubt else [])
         if not doubt:
             _read_file(reader, families, agents)
@@ -188,6 +188,11 @@ def _patterns(
     exe = reader.strings(table, "exe")
     if not exe:
         reader.problems.append(f"process {name}: needs exe")
+    reader.problems += [
+        f'process {name}: exe: "{each}" is no shell, path, folder/NAME or bare name'
+        for each in exe
+        if "/" in each and not each.startswith("folder/")
+    ]
     shared: dict[str, Any] = {
         "name": name,
         "role": reader.choice(table, "role", {str(each): each for each in Role}, "member"),

@@ -1,6 +1,6 @@
 """One pass over /proc, and a second, closer look at the few processes that may matter.
 
-Pass one costs three system calls a process; pass two reads what only candidates need.
+Pass one reads three things of every process; pass two what only candidates need.
 A process that vanishes midway is skipped; one that cannot be read is kept as unreadable.
 """
 
@@ -41,7 +41,8 @@ def take_snapshot(
     sighted = sightings(processes.values(), catalogue, ourselves)
     near, maybe = concerned(processes, sighted, recorded or {})
     details = _read_details(processes, near)
-    orphans = {pid: exe for pid in maybe if (exe := _read_link(f"/proc/{pid}/exe"))}
+    links = {pid: _read_link(f"/proc/{pid}/exe") for pid in maybe}
+    orphans = {pid: os.fsencode(exe) for pid, exe in links.items() if exe is not None}
     belonging = executables_in(orphans, processes, sighted, details)
     details |= _read_details(processes, belonging)
     namespaces = {each.net_ns: pid for pid, each in details.items() if each.net_ns and each.sockets}
@@ -81,7 +82,7 @@ def read_processes() -> tuple[dict[int, Process], list[int]]:
     unreadable: list[int] = []
     for pid in pids:
         try:
-            processes[pid] = _read_process(pid)
+            processes[pid] = read_process(pid)
         except (FileNotFoundError, ProcessLookupError, ValueError):
             continue
         except OSError:
@@ -91,8 +92,11 @@ def read_processes() -> tuple[dict[int, Process], list[int]]:
     return processes, unreadable
 
 
-def _read_process(pid: int) -> Process:
-    """Read one process; /proc/PID itself belongs to its effective uid, dumpable or not."""
+def read_process(pid: int) -> Process:
+    """Read one process; raises OSError or ValueError when it is gone or cannot be read.
+
+    /proc/PID itself belongs to its effective uid, dumpable or not.
+    """
     folder = f"/proc/{pid}"
     stat = _read_some(f"{folder}/stat", _STAT_LIMIT)
     cmdline = _read_some(f"{folder}/cmdline", CMDLINE_LIMIT)
@@ -118,7 +122,7 @@ def _read_details(processes: dict[int, Process], pids: Iterable[int]) -> dict[in
     for pid in pids:
         detail = _read_detail(pid)
         try:
-            now = _read_process(pid)
+            now = read_process(pid)
         except (FileNotFoundError, ProcessLookupError, ValueError):
             del processes[pid]
             continue

@@ -76,18 +76,14 @@ def concerned(
 
 
 def executables_in(
-    exes: Mapping[int, str],
+    exes: Mapping[int, bytes],
     processes: Mapping[int, Process],
     sighted: Mapping[int, Match],
     details: Mapping[int, Detail],
 ) -> set[int]:
     """Return those of *exes* whose executable lies in the folder of a sighted server."""
     folders = set(_folders(sighted, sighted, details))
-    return {
-        pid
-        for pid, exe in exes.items()
-        if _lies_in(processes[pid], exe.encode("utf-8", "surrogateescape"), folders)
-    }
+    return {pid for pid, exe in exes.items() if _lies_in(processes[pid], exe, folders)}
 
 
 def _folders(

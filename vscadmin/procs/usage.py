@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from vscadmin.model import Process, ProcessKey, Tree
+from vscadmin.procs.scan import read_process
 
 INTERVAL = 0.5  # seconds between the two looks at CPU times
 
@@ -50,11 +51,13 @@ def measure(
 
 
 def _handles(members: Iterable[Process]) -> Iterator[psutil.Process]:
-    """Yield psutil's handles; from here on it knows each process by pid and start itself."""
+    """Yield psutil's handles of those that still live; each then knows its own start itself."""
     for member in members:
         try:
-            yield psutil.Process(member.pid)
-        except psutil.NoSuchProcess:
+            handle = psutil.Process(member.pid)
+            if read_process(member.pid).key == member.key:
+                yield handle
+        except (psutil.Error, OSError, ValueError):
             continue
 
 
