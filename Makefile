@@ -42,7 +42,7 @@ lint: setup-test
 # make check    lint, unit, properties, scenarios: for all day
 check: lint
 	@$(BIN)/python -m pytest -q tests/unit tests/properties tests/scenarios tests/contract \
-		--cov --cov-report=term:skip-covered
+		--cov --cov-report=term
 
 real: setup-test
 	@tests/setup.sh

@@ -149,11 +149,11 @@ def test_hidepid_2_leaves_only_our_own(root: None) -> None:
 
 
 @pytest.fixture
-def lookalike(tmp_path: Path) -> Iterator[Lookalike]:
+def lookalike(tmp_path: Path) -> Lookalike:
     for above in tmp_path.parents[:3]:
         if above.stat().st_uid == os.getuid() and above != Path("/tmp"):
             above.chmod(0o755)
-    yield Lookalike(tmp_path)
+    return Lookalike(tmp_path)
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
             yield process
         finally:
             family = psutil.Process(process.pid).children(recursive=True)
-            for each in (*family, process):
+            for each in (*family, psutil.Process(process.pid)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.kill()
 

@@ -52,6 +52,11 @@ def test_without_history_nobody_is_abandoned_however_old() -> None:
     assert "no client now; since when unknown: no earlier scan has seen it" in found.evidence
 
 
+def test_a_server_that_waits_for_nobody_is_not_abandoned_at_first_sight() -> None:
+    assert verdict(grace=(0, "argv")).state is State.GRACE
+    assert verdict(History(first_seen=NOW), grace=(0, "argv")).state is State.ABANDONED
+
+
 def test_time_counts_from_the_first_scan_where_no_client_was_ever_seen() -> None:
     seen = History(first_seen=NOW - 2 * HOUR)
     assert verdict(seen).state is State.GRACE

@@ -14,7 +14,6 @@ from vscadmin.escape import command_line, printable
 from vscadmin.policy.decide import Decision, Plan
 from vscadmin.procs.usage import Usage, measure
 
-
 _LONGEST_PID = 19  # digits; longer ones are no pid, and slow to convert
 
 

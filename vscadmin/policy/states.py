@@ -99,7 +99,7 @@ def _disconnected(tree: Tree, history: History, session: Session, now: float) ->
         evidence.append(f"no client for {format_duration(now - since)}")
     gone = 0.0 if since is None else now - since
     evidence.append(f"grace {format_duration(grace)} ({source})")
-    state = State.GRACE if gone < grace else State.ABANDONED
+    state = State.GRACE if since is None or gone < grace else State.ABANDONED
     began = _since(history, state) or since
     return Verdict(state, tuple(evidence), began, grace, (now if since is None else since) + grace)
 

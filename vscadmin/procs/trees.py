@@ -28,10 +28,6 @@ class Forest:
     trees: tuple[Tree, ...]
     rejected: Mapping[int, str] = field(default_factory=dict)
 
-    def tree_of(self, pid: int) -> Tree | None:
-        """Return the tree that *pid* is a member of."""
-        return next((tree for tree in self.trees if any(m.pid == pid for m in tree.members)), None)
-
 
 def sightings(
     processes: Iterable[Process], catalogue: Catalogue, ourselves: frozenset[int]
@@ -81,9 +77,11 @@ def executables_in(
     sighted: Mapping[int, Match],
     details: Mapping[int, Detail],
 ) -> set[int]:
-    """Return those of *exes* whose executable lies in the folder of a sighted server."""
+    """Return those of *exes* that lie in the folder of a sighted server, with descendants."""
     folders = set(_folders(sighted, sighted, details))
-    return {pid for pid, exe in exes.items() if _lies_in(processes[pid], exe, folders)}
+    kin = Kinship(processes)
+    found = (pid for pid, exe in exes.items() if _lies_in(processes[pid], exe, folders))
+    return {member for pid in found for member in kin.family(pid)}
 
 
 def _folders(

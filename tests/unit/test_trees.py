@@ -1,0 +1,114 @@
+"""What pass two has to read, and trees that recorded tables cannot show."""
+
+from __future__ import annotations
+
+from tests.builders import (
+    CATALOGUE,
+    HOME,
+    LEGACY,
+    child,
+    detail,
+    established,
+    launcher,
+    listening,
+    process,
+    server,
+    snapshot,
+)
+from vscadmin.model import NetTable, Process
+from vscadmin.procs.trees import concerned, executables_in, find_trees, sightings
+
+TABLE = {
+    each.pid: each
+    for each in (
+        launcher(10),
+        server(11, 10, age=3500),
+        child(12, 11, "extensionHost", age=3400),
+        child(20, 1, "fileWatcher", age=3300),
+        process(21, "sleep", "9", ppid=20, age=3200),
+        process(30, "renamed", age=3300),
+        process(31, "sleep", ppid=30, age=3000),
+        process(40, "job", uid=1002),
+        process(50, "-bash", ppid=49),
+    )
+}
+
+
+def sighted(ourselves: frozenset[int] = frozenset()) -> set[int]:
+    return set(sightings(TABLE.values(), CATALOGUE, ourselves))
+
+
+def test_ourselves_and_ancestors_are_never_sighted() -> None:
+    assert sighted() == {10, 11, 12, 20}
+    assert sighted(frozenset({10, 11})) == {12, 20}
+
+
+def test_pass_two_reads_candidates_their_descendants_and_the_owners_orphans() -> None:
+    found = sightings(TABLE.values(), CATALOGUE, frozenset())
+    near, maybe = concerned(TABLE, found, {})
+    assert near == {10, 11, 12, 20, 21}
+    assert maybe == {30}
+    recorded = {TABLE[30].key: TABLE[10].key}
+    assert concerned(TABLE, found, recorded) == ({10, 11, 12, 20, 21, 30, 31}, set())
+
+
+def test_nothing_sighted_is_nothing_to_read() -> None:
+    assert concerned(TABLE, {}, {}) == (set(), set())
+
+
+def test_an_orphan_may_belong_by_its_executable() -> None:
+    found = sightings(TABLE.values(), CATALOGUE, frozenset())
+    details = {pid: detail(TABLE[pid]) for pid in found}
+    exes = {30: f"{LEGACY}/node".encode()}
+    assert executables_in(exes, TABLE, found, details) == {30, 31}
+    exes = {30: f"{HOME}/.vscode-server/extensions/x".encode()}
+    assert executables_in(exes, TABLE, found, details) == set()
+
+
+def members(table: dict[int, Process], **facts: object) -> list[list[int]]:
+    trees = find_trees(snapshot(table.values()), CATALOGUE, **facts).trees  # type: ignore[arg-type]
+    return [sorted(each.pid for each in tree.members) for tree in trees]
+
+
+def test_what_an_earlier_scan_saw_as_a_descendant_belongs() -> None:
+    """Its executable is the user's own by now, but its key was recorded below the root."""
+    assert members(TABLE) == [[10, 11, 12, 20, 21]]
+    recorded = {TABLE[30].key: TABLE[10].key}
+    assert members(TABLE, recorded=recorded) == [[10, 11, 12, 20, 21, 30, 31]]
+    another = {TABLE[30].key: TABLE[10].key._replace(start_ticks=1)}
+    assert members(TABLE, recorded=another) == [[10, 11, 12, 20, 21]]
+
+
+def test_a_member_in_a_second_network_namespace_is_looked_at_in_its_own() -> None:
+    root, main = launcher(10), server(11, 10, age=3500)
+    other = "net:[9]"
+    details = {
+        10: detail(root),
+        11: detail(main, net_ns=other, sockets=frozenset({1, 2})),
+    }
+    table = NetTable((listening(4711, 1), established(4711, 5000, 2)), ())
+    found = snapshot([root, main], details, nets={other: table})
+    (tree,) = find_trees(found, CATALOGUE).trees
+    assert tree.connections.clients == ("127.0.0.1:5000 is connected to 127.0.0.1:4711",)
+
+
+def test_a_namespace_whose_sockets_cannot_be_read_is_told() -> None:
+    root, main = launcher(10), server(11, 10, age=3500)
+    details = {10: detail(root), 11: detail(main, sockets=frozenset({1}))}
+    blind = snapshot([root, main], details, nets={})
+    (tree,) = find_trees(blind, CATALOGUE).trees
+    assert tree.connections.unreadable == (
+        "the socket table of its network namespace could not be read",
+    )
+
+
+def test_the_start_of_the_youngest_extension_host_is_known() -> None:
+    found = snapshot([TABLE[10], TABLE[11], TABLE[12], child(13, 11, "extensionHost", age=60)])
+    (tree,) = find_trees(found, CATALOGUE).trees
+    assert tree.host_started_at == found.taken_at - 60
+
+
+def test_parents_are_told_in_words() -> None:
+    for ppid, words in ((1, "pid 1"), (0, "outside this pid namespace"), (9, "pid 9, which is")):
+        (tree,) = find_trees(snapshot([launcher(10, ppid=ppid)]), CATALOGUE).trees
+        assert tree.parent.startswith(words)
