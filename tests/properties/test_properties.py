@@ -106,13 +106,6 @@ def test_a_socket_table_of_any_bytes_is_read_or_refused(data: bytes) -> None:
 
 
 @given(ARGV)
-def test_whatever_matches_holds_a_marker(argv: list[bytes]) -> None:
-    if CATALOGUE.match(argv) is not None:
-        line = b"\0".join(argv)
-        assert any(marker in line for marker in CATALOGUE.markers)
-
-
-@given(ARGV)
 def test_a_match_is_by_argv0_or_script_alone(argv: list[bytes]) -> None:
     match = CATALOGUE.match(argv)
     if match is not None:

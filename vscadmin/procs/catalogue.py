@@ -9,10 +9,11 @@ the executable: never a substring, never the process's name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cache
 from typing import NamedTuple
 
 from vscadmin.model import Client
@@ -138,53 +139,75 @@ class Match(NamedTuple):
         return 2 * (len(pattern.folder) + len(pattern.below)) + bool(pattern.words)
 
 
+class _Entry(NamedTuple):
+    """A pattern with the family and layout it stands in."""
+
+    family: Family
+    layout: Layout
+    pattern: ProcessPattern
+
+
+class _Index:
+    """Entries by the last component of the path they want: a long table is mostly strangers."""
+
+    def __init__(self, entries: Iterable[_Entry]) -> None:
+        self._literal: dict[bytes, list[_Entry]] = {}
+        self._wild: list[tuple[re.Pattern[str], _Entry]] = []
+        for entry in entries:
+            name = entry.pattern.below[-1]
+            if _is_wild(name):
+                self._wild.append((re.compile(translate(name)), entry))
+            else:
+                self._literal.setdefault(name.encode(), []).append(entry)
+
+    def find(self, path: bytes) -> list[_Entry]:
+        """Return the entries that may fit *path*; mostly none."""
+        name = path.rstrip(b"/").rpartition(b"/")[2]
+        found = self._literal.get(name, [])
+        if self._wild:
+            text = name.decode("utf-8", "surrogateescape")
+            wild = [entry for pattern, entry in self._wild if pattern.match(text)]
+            return found + wild if wild else found
+        return found
+
+
+_WILD = frozenset("*?[")  # what fnmatch knows
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """All families and agents that are known. Names are unique."""
 
     families: tuple[Family, ...]
     agents: tuple[Agent, ...] = ()
-    _by_marker: dict[bytes, tuple[tuple[Family, Layout, ProcessPattern], ...]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
+    _programs: _Index = field(init=False, repr=False, compare=False)
+    _scripts: _Index = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for family in self.families:
-            for layout in family.layouts:
-                for pattern in layout.processes:
-                    marker = _marker(pattern)
-                    before = self._by_marker.get(marker, ())
-                    self._by_marker[marker] = (*before, (family, layout, pattern))
+        entries = [
+            _Entry(family, layout, pattern)
+            for family in self.families
+            for layout in family.layouts
+            for pattern in layout.processes
+        ]
+        # A frozen dataclass derives its own fields this way (dataclasses, "Frozen instances").
+        programs = _Index(each for each in entries if not each.pattern.is_script)
+        scripts = _Index(each for each in entries if each.pattern.is_script)
+        object.__setattr__(self, "_programs", programs)
+        object.__setattr__(self, "_scripts", scripts)
 
     def family(self, name: str) -> Family | None:
         """Return the family of that name, None where there is none."""
         return next((family for family in self.families if family.name == name), None)
 
-    @property
-    def markers(self) -> tuple[bytes, ...]:
-        """Byte strings one of which stands in every command line that can match.
-
-        For a quick first look at a long process table; the verdict is match()'s.
-        """
-        return tuple(self._by_marker)
-
     def match(self, argv: Sequence[bytes]) -> Match | None:
         """Return what *argv* looks like, the most exact pattern first; None for strangers."""
-        return max(self._matches(argv), key=lambda match: match.weight, default=None)
-
-    def _matches(self, argv: Sequence[bytes]) -> Iterator[Match]:
         if not argv:
-            return
-        line = b"\0".join(argv)
-        script = script_of(argv)
-        for marker, entries in self._by_marker.items():
-            if marker not in line:
-                continue
-            for family, layout, pattern in entries:
-                path = script if pattern.is_script else argv[0]
-                if path is None or (start := _fits(pattern, path, argv)) is None:
-                    continue
-                yield Match(family, layout, pattern, path, split_path(path), start)
+            return None
+        found = _fitting(self._programs.find(argv[0]), argv[0], argv)
+        if (script := script_of(argv)) is not None:
+            found += _fitting(self._scripts.find(script), script, argv)
+        return max(found, key=lambda match: match.weight) if found else None
 
     def agent(self, argv: Sequence[bytes]) -> str | None:
         """Return the name of the AI helper that a process with this *argv* is, if it is one."""
@@ -229,10 +252,23 @@ def _same_file(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
     return actual[-len(tail) :] == tail
 
 
-def _fits(pattern: ProcessPattern, path: bytes, argv: Sequence[bytes]) -> int | None:
+def _fitting(entries: list[_Entry], path: bytes, argv: Sequence[bytes]) -> list[Match]:
+    """Return those of *entries* that *path* and *argv* fit wholly."""
+    if not entries:
+        return []
+    components = split_path(path)
+    return [
+        Match(family, layout, pattern, path, components, start)
+        for family, layout, pattern in entries
+        if (start := _fits(pattern, path, components, argv)) is not None
+    ]
+
+
+def _fits(
+    pattern: ProcessPattern, path: bytes, components: tuple[str, ...], argv: Sequence[bytes]
+) -> int | None:
     """Return the index of the folder's first component in *path*, None if it does not fit."""
     wanted = (*pattern.folder, *pattern.below)
-    components = split_path(path)
     start = len(components) - len(wanted)
     if start < 0 or not _all_match(wanted, components[start:]):
         return None
@@ -244,10 +280,16 @@ def _fits(pattern: ProcessPattern, path: bytes, argv: Sequence[bytes]) -> int | 
 
 
 def _all_match(patterns: Sequence[str], components: Sequence[str]) -> bool:
-    return len(patterns) == len(components) and all(
-        pattern == component or fnmatchcase(component, pattern)
-        for pattern, component in zip(reversed(patterns), reversed(components), strict=True)
-    )
+    return len(patterns) == len(components) and all(map(_is_like, patterns, components))
+
+
+@cache
+def _is_wild(pattern: str) -> bool:
+    return not _WILD.isdisjoint(pattern)
+
+
+def _is_like(pattern: str, component: str) -> bool:
+    return pattern == component or (_is_wild(pattern) and fnmatchcase(component, pattern))
 
 
 def _has_words(argv: Sequence[bytes], words: tuple[bytes, ...]) -> bool:
@@ -268,17 +310,6 @@ def _letters(argv: Sequence[bytes], valued: str) -> set[str]:
                     next(arguments, None)
                 break
     return letters
-
-
-_WILDCARD = re.compile(r"\*|\?|\[[^]]*\]")  # fnmatch's
-
-
-def _marker(pattern: ProcessPattern) -> bytes:
-    """Return the longest literal stretch of what the pattern wants to see."""
-    names = (*pattern.folder, *pattern.below)
-    stretches = [piece for name in names for piece in _WILDCARD.split(name)]
-    words = [word.decode() for word in pattern.words]
-    return max((*stretches, *words), key=len).encode()
 
 
 def script_of(argv: Sequence[bytes]) -> bytes | None:

@@ -10,31 +10,29 @@ from vscadmin.model import Place, Process, Uids
 CMDLINE_LIMIT = 4096  # bytes read of a command line: enough for every server, bounded for others
 
 
-def parse_process(
-    stat: bytes, cmdline: bytes, uid: int, page_size: int, arg_limit: int = CMDLINE_LIMIT
-) -> Process:
+def parse_process(stat: bytes, cmdline: bytes, uid: int, page_size: int) -> Process:
     """Read a Process from /proc/PID/stat and cmdline; *page_size* is in bytes.
 
     The name in parentheses is the process's own choice and may hold spaces, newlines
     and ")": fields are counted from the last ")". Raises ValueError when *stat* is cut.
     """
-    pid, _, rest = stat.partition(b" ")
-    fields = rest.rpartition(b")")[2].split()
+    fields = stat[stat.rfind(b")") + 1 :].split(None, 22)
     if len(fields) < 22:
         raise ValueError(f"{len(fields)} fields after the name in a stat line, 22 wanted")
     # fields[0] is field 3 of proc(5): state
+    state, ppid, pgid, sid, tty, _, _, _, _, _, _, user, system, *_, start, _, rss = fields[:22]
     return Process(
-        int(pid),
-        int(fields[19]),
-        int(fields[1]),
-        int(fields[2]),
-        int(fields[3]),
-        int(fields[4]),
-        fields[0].decode("ascii", "replace"),
-        int(fields[11]) + int(fields[12]),
-        int(fields[21]) * page_size,
+        int(stat[: stat.index(b" ")]),
+        int(start),
+        int(ppid),
+        int(pgid),
+        int(sid),
+        int(tty),
+        state.decode("ascii", "replace"),
+        int(user) + int(system),
+        int(rss) * page_size,
         uid,
-        parse_cmdline(cmdline[:arg_limit]),
+        parse_cmdline(cmdline[:CMDLINE_LIMIT]),
     )
 
 

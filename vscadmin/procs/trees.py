@@ -33,17 +33,11 @@ def sightings(
     processes: Iterable[Process], catalogue: Catalogue, ourselves: frozenset[int]
 ) -> dict[int, Match]:
     """Return the processes whose argv looks like a server's; never ourselves or an ancestor."""
-    markers = catalogue.markers
-    found = {}
-    for process in processes:
-        line = b"\0".join(process.argv)
-        for marker in markers:
-            if marker in line:
-                match = catalogue.match(process.argv)
-                if match is not None and process.pid not in ourselves:
-                    found[process.pid] = match
-                break
-    return found
+    return {
+        process.pid: match
+        for process in processes
+        if (match := catalogue.match(process.argv)) is not None and process.pid not in ourselves
+    }
 
 
 def concerned(
