@@ -16,7 +16,7 @@ from benchmarks import programs
 from benchmarks.programs import SESSION_SIZE, TREE_SIZE, TREES, USERS
 
 _FIRST_UID = 200_000
-_DESCRIPTORS = range(20, 36)  # of a server; shells use 10 and up for themselves
+_DESCRIPTORS = range(20, 21)  # of a server beside the standard three: where it listens
 _SETTLED = 180  # seconds to wait for the crowd to come to rest
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from vscadmin.escape import command_line
 from vscadmin.model import Owner, Process, Tree
-from vscadmin.policy.settings import Protect
+from vscadmin.policy.settings import Glob, Protect
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "fish", "tcsh", "csh", "ksh", "mksh", "ash"})
 _SHOWN = 60  # characters of a command line in a reason
@@ -43,9 +44,16 @@ def _command_hits(tree: Tree, protect: Protect) -> list[str]:
     return [
         f'protect.commands: {_named(member)} is "{pattern}"'
         for member in tree.members
-        for pattern in protect.commands
-        if any(fnmatchcase(name, pattern) for name in _names(member))
+        for pattern in _matching(tuple(_names(member)), protect.commands)
     ]
+
+
+@lru_cache(maxsize=1024)
+def _matching(names: tuple[str, ...], patterns: tuple[Glob, ...]) -> tuple[Glob, ...]:
+    """Return the patterns that any of *names* fits; the same few names come again and again."""
+    return tuple(
+        pattern for pattern in patterns if any(fnmatchcase(name, pattern) for name in names)
+    )
 
 
 def _names(process: Process) -> list[str]:

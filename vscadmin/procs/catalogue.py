@@ -148,27 +148,39 @@ class _Entry(NamedTuple):
 
 
 class _Index:
-    """Entries by the last component of the path they want: a long table is mostly strangers."""
+    """Entries by what their path must hold: a long table is mostly strangers.
+
+    First by the last component, then by the first of the folder; "" is for entries that
+    have a wildcard there or no folder at all.
+    """
 
     def __init__(self, entries: Iterable[_Entry]) -> None:
-        self._literal: dict[bytes, list[_Entry]] = {}
-        self._wild: list[tuple[re.Pattern[str], _Entry]] = []
+        self._literal: dict[str, dict[str, list[_Entry]]] = {}
+        self._wild: list[tuple[re.Pattern[str], dict[str, list[_Entry]]]] = []
         for entry in entries:
-            name = entry.pattern.below[-1]
-            if _is_wild(name):
-                self._wild.append((re.compile(translate(name)), entry))
-            else:
-                self._literal.setdefault(name.encode(), []).append(entry)
+            name, top = entry.pattern.below[-1], (*entry.pattern.folder, "")[0]
+            below = self._literal.setdefault(name, {})
+            below.setdefault("" if _is_wild(top) else top, []).append(entry)
+        for name in [name for name in self._literal if _is_wild(name)]:
+            self._wild.append((re.compile(translate(name)), self._literal.pop(name)))
 
-    def find(self, path: bytes) -> list[_Entry]:
-        """Return the entries that may fit *path*; mostly none."""
-        name = path.rstrip(b"/").rpartition(b"/")[2]
-        found = self._literal.get(name, [])
-        if self._wild:
-            text = name.decode("utf-8", "surrogateescape")
-            wild = [entry for pattern, entry in self._wild if pattern.match(text)]
-            return found + wild if wild else found
-        return found
+    def find(self, path: bytes) -> list[tuple[_Entry, tuple[str, ...]]]:
+        """Return the entries that may fit *path*, with its components; mostly none."""
+        name = path.rstrip(b"/").rpartition(b"/")[2].decode("utf-8", "surrogateescape")
+        groups = [below for pattern, below in self._wild if pattern.match(name)]
+        if name in self._literal:
+            groups.append(self._literal[name])
+        if not groups:
+            return []
+        components = split_path(path)
+        tops = ("", *dict.fromkeys(components))
+        return [
+            (entry, components)
+            for below in groups
+            for top in tops
+            if top in below
+            for entry in below[top]
+        ]
 
 
 _WILD = frozenset("*?[")  # what fnmatch knows
@@ -204,9 +216,9 @@ class Catalogue:
         """Return what *argv* looks like, the most exact pattern first; None for strangers."""
         if not argv:
             return None
-        found = _fitting(self._programs.find(argv[0]), argv[0], argv)
+        found = _fitting(self._programs, argv[0], argv)
         if (script := script_of(argv)) is not None:
-            found += _fitting(self._scripts.find(script), script, argv)
+            found += _fitting(self._scripts, script, argv)
         return max(found, key=lambda match: match.weight) if found else None
 
     def agent(self, argv: Sequence[bytes]) -> str | None:
@@ -252,15 +264,12 @@ def _same_file(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
     return actual[-len(tail) :] == tail
 
 
-def _fitting(entries: list[_Entry], path: bytes, argv: Sequence[bytes]) -> list[Match]:
-    """Return those of *entries* that *path* and *argv* fit wholly."""
-    if not entries:
-        return []
-    components = split_path(path)
+def _fitting(index: _Index, path: bytes, argv: Sequence[bytes]) -> list[Match]:
+    """Return what *path* and *argv* fit wholly."""
     return [
-        Match(family, layout, pattern, path, components, start)
-        for family, layout, pattern in entries
-        if (start := _fits(pattern, path, components, argv)) is not None
+        Match(*entry, path, components, start)
+        for entry, components in index.find(path)
+        if (start := _fits(entry.pattern, path, components, argv)) is not None
     ]
 
 

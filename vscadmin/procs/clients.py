@@ -7,15 +7,19 @@ a client: being wrong that way keeps somebody's work.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from vscadmin.escape import printable
 from vscadmin.model import Client, Connections, Detail, Endpoint, NetTable, TcpSocket, UnixSocket
 from vscadmin.procs.catalogue import Listens, Match
 
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with what a server has bound, never bound by us
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,33 @@ class Party:
 _CLOSED = 0
 
 
+class Sockets:
+    """The sockets of one network namespace, looked through once and not once a tree."""
+
+    def __init__(self, table: NetTable) -> None:
+        self.is_whole = table.tcp is not None and table.unix is not None
+        self.tcp_listening = {each.inode: each for each in table.tcp or () if each.listening}
+        self.by_ends = {(each.local, each.remote): each.inode for each in table.tcp or ()}
+        self.tcp_on: dict[int, list[TcpSocket]] = defaultdict(list)
+        for each in table.tcp or ():
+            if each.established:
+                self.tcp_on[each.local.port].append(each)
+        self.tcp_of = {each.inode: each for on in self.tcp_on.values() for each in on}
+        listening = (each for each in table.unix or () if each.listening and each.path)
+        self.unix_listening = {each.inode: each for each in listening}
+        self.unix_on: dict[bytes, list[UnixSocket]] = defaultdict(list)
+        for one in table.unix or ():
+            if one.established and one.path and one.peer != _CLOSED:
+                self.unix_on[one.path].append(one)
+        self.unix_of = {each.inode: each for on in self.unix_on.values() for each in on}
+
+
 class _View:
     """The sockets of one network namespace, seen from one tree."""
 
-    def __init__(self, party: Party, table: NetTable, held: Mapping[int, frozenset[int]]) -> None:
+    def __init__(self, party: Party, table: Sockets, held: Mapping[int, frozenset[int]]) -> None:
         self.party = party
-        self.tcp = table.tcp or ()
-        self.unix = table.unix or ()
+        self.table = table
         self.held = held
         self.members = frozenset[int]().union(*held.values())
         self.launchers = frozenset[int]().union(
@@ -63,10 +87,13 @@ class _View:
         return other_end in self.members or other_end in self.party.companions
 
 
+_NOTHING = Sockets(NetTable(None, None))
+
+
 def connections(
     party: Party,
     details: Mapping[int, Detail],
-    nets: Mapping[str, NetTable],
+    nets: Mapping[str, Sockets],
     argvs: Mapping[int, tuple[bytes, ...]],
 ) -> Connections:
     """Return the listeners and clients of a tree, in words, and what could not be read."""
@@ -82,10 +109,10 @@ def connections(
     clients: list[str] = []
     internal = 0
     for name, held in by_net.items():
-        table = nets.get(name, NetTable(None, None))
+        table = nets.get(name, _NOTHING)
         if not any(held.values()):
             continue
-        if table.tcp is None or table.unix is None:
+        if not table.is_whole:
             unreadable.append("the socket table of its network namespace could not be read")
         view = _View(party, table, held)
         for found in (_tcp(view, argvs), _unix(view, argvs)):
@@ -93,6 +120,11 @@ def connections(
             clients += found.clients
             internal += found.internal
     return Connections(tuple(listeners), tuple(clients), internal, tuple(unreadable))
+
+
+def _among(table: Mapping[int, S], inodes: Iterable[int]) -> list[S]:
+    """Return what *table* knows of *inodes*, in order."""
+    return [table[inode] for inode in sorted(inodes) if inode in table]
 
 
 def _tcp(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
@@ -104,17 +136,16 @@ def _tcp(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
     }
     listeners = [
         each.local
-        for each in view.tcp
-        if each.listening and each.inode in served and each.local.port not in closed
+        for each in _among(view.table.tcp_listening, served)
+        if each.local.port not in closed
     ]
-    by_ends = {(each.local, each.remote): each.inode for each in view.tcp}
+    on_them = (each for one in listeners for each in view.table.tcp_on.get(one.port, ()))
+    found = {each: None for each in on_them if _is_on(each.local, listeners)}
+    if view.party.leftover:
+        found |= dict.fromkeys(_among(view.table.tcp_of, view.members))
     clients, internal = [], 0
-    for each in view.tcp:
-        if not each.established or not (
-            _is_on(each.local, listeners) or (view.party.leftover and each.inode in view.members)
-        ):
-            continue
-        if view.is_internal(by_ends.get((each.remote, each.local))):
+    for each in found:
+        if view.is_internal(view.table.by_ends.get((each.remote, each.local))):
             internal += 1
         else:
             clients.append(_tcp_words(each))
@@ -137,19 +168,18 @@ def _unix(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
         each.path
         for pid, listens in _listening(view)
         if listens.unix
-        for each in view.unix
-        if each.listening and each.path and each.inode in view.held[pid]
+        for each in _among(view.table.unix_listening, view.held[pid])
         if listens.unix == "*" or each.path in _values(argvs.get(pid, ()), listens.unix)
     }
+    found = {each: None for path in sorted(listeners) for each in view.table.unix_on.get(path, ())}
+    if view.party.leftover:
+        found |= dict.fromkeys(_among(view.table.unix_of, view.members))
     clients, internal = [], 0
-    for each in view.unix:
-        if not each.established or not each.path or each.peer == _CLOSED:
-            continue
-        if each.path in listeners or (view.party.leftover and each.inode in view.members):
-            if view.is_internal(each.peer):
-                internal += 1
-            else:
-                clients.append(_unix_words(each))
+    for each in found:
+        if view.is_internal(each.peer):
+            internal += 1
+        else:
+            clients.append(_unix_words(each))
     return Connections(tuple(map(printable, sorted(listeners))), tuple(clients), internal)
 
 

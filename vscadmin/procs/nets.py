@@ -11,6 +11,7 @@ import re
 import struct
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import ip_address
 
 from vscadmin.model import Endpoint, TcpSocket, UnixSocket
@@ -43,6 +44,7 @@ def _endpoint(field: bytes) -> Endpoint:
     return Endpoint(_address(address), int(port, 16))
 
 
+@lru_cache(maxsize=4096)
 def _address(hexed: bytes) -> str:
     """Decode an address: the kernel prints each 32-bit word as a number of this machine."""
     words = (int(hexed[at : at + 8], 16) for at in range(0, len(hexed), 8))

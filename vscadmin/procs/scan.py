@@ -7,7 +7,6 @@ A process that vanishes midway is skipped; one that cannot be read is kept as un
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping
 
@@ -20,7 +19,6 @@ from vscadmin.procs.trees import concerned, executables_in, sightings
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_SOCKET = re.compile(r"socket:\[(\d+)\]")
 _STAT_LIMIT = (
     2048  # bytes; a stat line has 52 numbers and a name of 15 bytes (64 for kernel threads)
 )
@@ -168,16 +166,22 @@ def _of_a_zombie(detail: Detail) -> Detail:
 def _read_sockets(folder: str) -> frozenset[int] | None:
     """Return the inodes of the open sockets below /proc/PID/fd."""
     try:
-        names = os.listdir(f"{folder}/fd")
+        place = os.open(f"{folder}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
-    links = (_read_link(f"{folder}/fd/{name}") for name in names)
-    return frozenset(int(match[1]) for link in links if link and (match := _SOCKET.fullmatch(link)))
-
-
-def _read_link(path: str) -> str | None:
     try:
-        return os.readlink(path)
+        links = [_read_link(name, place) for name in os.listdir(place)]
+    except OSError:
+        return None
+    finally:
+        os.close(place)
+    return frozenset([int(link[8:-1]) for link in links if link and link.startswith("socket:[")])
+
+
+def _read_link(path: str, place: int | None = None) -> str | None:
+    """Return what a link points to, *path* below the directory that *place* is open on."""
+    try:
+        return os.readlink(path, dir_fd=place)
     except OSError:
         return None
 

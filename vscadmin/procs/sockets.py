@@ -7,7 +7,6 @@ another one a thread of ours enters it (setns(2) moves one thread, and needs roo
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import threading
@@ -64,13 +63,16 @@ def _ask_kernel() -> tuple[UnixSocket, ...]:
 
 def _inside(pid: int) -> tuple[UnixSocket, ...]:
     """Ask in the network namespace of *pid*, in a thread that enters it and ends there."""
+    import ctypes  # noqa: PLC0415 - only for namespaces that are not ours
+
+    libc = ctypes.CDLL(None, use_errno=True)
     answer: list[tuple[UnixSocket, ...]] = []
     failure: list[Exception] = []
 
     def enter() -> None:
         try:
             with open(f"/proc/{pid}/ns/net", "rb") as namespace:
-                if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
                     raise OSError(ctypes.get_errno(), "setns")
             answer.append(_ask_kernel())
         except (OSError, ValueError) as error:
@@ -84,9 +86,6 @@ def _inside(pid: int) -> tuple[UnixSocket, ...]:
     if not answer:
         raise TimeoutError("no answer from another network namespace")
     return answer[0]
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _from_text(pid: int) -> tuple[UnixSocket, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 from vscadmin.model import Place, Process, Uids
@@ -56,19 +57,15 @@ def parse_status(data: bytes) -> Status:
     The kernel escapes newlines in the Name line, so a line's start is the kernel's.
     Raises ValueError when there is no Uid line.
     """
-    uids: Uids | None = None
-    levels: int | None = None
-    for line in data.split(b"\n"):
-        if line.startswith(b"Uid:"):
-            uids = Uids(*map(int, line.split()[1:5]))
-        elif line.startswith(b"NSpid:"):
-            levels = len(line.split()) - 1
-            break
-    if uids is None:
+    if (at := data.find(b"\nUid:")) < 0:
         raise ValueError("no Uid line in a status file")
-    return Status(uids, levels)
+    uids = Uids(*map(int, data[at + 5 : data.find(b"\n", at + 5)].split()))
+    if (at := data.find(b"\nNSpid:", at)) < 0:
+        return Status(uids, None)
+    return Status(uids, len(data[at + 7 : data.find(b"\n", at + 7)].split()))
 
 
+@lru_cache(maxsize=1024)
 def parse_cgroups(data: bytes) -> tuple[str, ...]:
     """Return the cgroup paths of /proc/PID/cgroup, v1 and v2 alike (cgroups(7))."""
     lines = data.decode("utf-8", "backslashreplace").split("\n")
@@ -76,6 +73,7 @@ def parse_cgroups(data: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(paths))
 
 
+@lru_cache(maxsize=1024)
 def place(cgroups: tuple[str, ...], ours: tuple[str, ...]) -> tuple[Place, str]:
     """Say where cgroup paths put a process, and in words which job or container.
 

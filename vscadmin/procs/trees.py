@@ -8,13 +8,13 @@ they only settle to which of several servers in one folder such a process belong
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vscadmin.escape import command_line
 from vscadmin.model import Detail, Place, Process, ProcessKey, Snapshot, Tree
 from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, script_of
-from vscadmin.procs.clients import Party, connections, stated
+from vscadmin.procs.clients import Party, Sockets, connections, stated
 from vscadmin.procs.kinship import Kinship
 from vscadmin.procs.stat import place
 
@@ -95,12 +95,21 @@ def _folders(
             yield exe.removesuffix(b" (deleted)").rpartition(b"/")[0]
 
 
-def _lies_in(process: Process, exe: bytes | None, folders: Iterable[bytes]) -> bool:
+def _lies_in(process: Process, exe: bytes | None, folders: Collection[bytes]) -> bool:
     """Whether argv[0], the script or the executable of *process* is below one of *folders*."""
-    if not process.argv:
+    if not process.argv or not folders:
         return False
-    spelled = (process.argv[0], script_of(process.argv) or b"", exe or b"")
-    return any(path.startswith(folder + b"/") for folder in folders for path in spelled)
+    spelled = (process.argv[0], script_of(process.argv), exe)
+    sane = (path for path in spelled if path and b"/../" not in path)
+    return any(above in folders for path in sane for above in _above(path))
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """Yield every directory above *path*, "/" left out."""
+    at = path.find(b"/", 1)
+    while at > 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
 
 
 @dataclass(slots=True)
@@ -128,6 +137,7 @@ class _Forester:
         self.recorded = recorded
         self.processes = snapshot.processes
         self.kin = Kinship(snapshot.processes)
+        self.nets = {name: Sockets(table) for name, table in snapshot.nets.items()}
         self.rejected: dict[int, str] = {}
         self.matches: dict[int, Match] = {}
         known = (self.processes[pid] for pid in snapshot.details if pid in self.processes)
@@ -239,7 +249,7 @@ class _Forester:
             connections=connections(
                 self._party(sapling, saplings),
                 self.snapshot.details,
-                self.snapshot.nets,
+                self.nets,
                 {each.pid: each.argv for each in members},
             ),
             uids=self._detail(root.pid).uids,
