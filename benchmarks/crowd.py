@@ -1,7 +1,7 @@
 """A login node's process table, cheaply: every process is a shell that waits to read.
 
 200 servers in VS Code's legacy layout with argv and executable as the catalogue wants
-them, and as many descriptors as a node process has. The others are users' jobs below
+them; one process of each listens. The others are users' jobs below
 their shells, and daemons; some name .vscode-server, none matches the catalogue.
 """
 

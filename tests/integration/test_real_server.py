@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -140,9 +141,13 @@ def test_of_two_orphans_the_one_in_use_is_known(
     vscode_server_installed: Path, vscode_user: EditorUser
 ) -> None:
     uid, gid, home = vscode_user
+    homes = home / "a", home / "b"  # two servers in one home would share their token's file
+    for each_home in homes:
+        each_home.mkdir()
+        os.chown(each_home, uid, gid)
     with (
-        stopped_afterwards(server.start_legacy(home, uid, gid)) as used,
-        stopped_afterwards(start_socket(home, uid, gid)) as idle,
+        stopped_afterwards(server.start_legacy(homes[0], uid, gid)) as used,
+        stopped_afterwards(server.start_legacy(homes[1], uid, gid)) as idle,
     ):
         for each in (used, idle):
             each.launcher.kill()
