@@ -141,6 +141,12 @@ def test_a_symlink_to_the_command_works(tmp_path: Path) -> None:
     assert subprocess.run([link, "--version"], capture_output=True, check=False).returncode == 0
 
 
+def test_a_closed_stdout_is_no_error() -> None:
+    argv = ["bash", "-c", f"{COMMAND} scan --json >&-"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {COMMAND} config show | head -1"],

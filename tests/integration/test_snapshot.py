@@ -241,6 +241,19 @@ def test_sockets_are_read_in_the_trees_own_network_namespace(root: None, tmp_pat
         assert path.encode() not in {each.path for each in ours.unix}
 
 
+def test_a_pid_that_moved_to_another_namespace_is_not_believed(root: None, tmp_path: Path) -> None:
+    """A decoy must not pass its own empty table off as everybody's."""
+    with forked(serve(str(tmp_path / "s"))) as pid:
+        ours = read_net(pid, net_of(os.getpid()))
+        assert ours.tcp is not None
+        assert 4711 not in {each.local.port for each in ours.tcp if each.listening}
+        assert read_net(pid, "net:[1]").tcp is None
+
+
+def test_a_process_that_is_gone_has_no_table() -> None:
+    assert read_net(4_194_305, "net:[1]").tcp is None
+
+
 def test_a_peer_that_was_closed_is_nobody(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))

@@ -83,7 +83,8 @@ def test_no_argv_is_no_match() -> None:
         (f"{LEGACY}/node (deleted)", True),
         (f"{LEGACY}/.nfs0000000000000001", True),
         (f"/scratch/ada/servers/bin/{COMMIT}/node", True),
-        (f"/scratch/ada/servers/bin/{COMMIT}/.nfs0000000000000001", False),
+        (f"/scratch/ada/servers/bin/{COMMIT}/.nfs0000000000000001", True),
+        ("/scratch/ada/elsewhere/.nfs0000000000000001", False),
         (f"/home/ada/.vscode-server/bin/{COMMIT[::-1]}/node", False),
         ("/usr/bin/node", False),
         ("/usr/bin/sleep", False),
@@ -131,6 +132,13 @@ def test_a_wild_name_in_a_short_folder_is_found() -> None:
     family = Family("ab", "AB", False, (Layout("server", Client.OUTSIDE, (pattern,)),))
     catalogue = Catalogue((family,))
     assert catalogue.match(argv(f"/home/ada/.ab/bin/{COMMIT}/main")) is not None
+
+
+def test_a_folder_that_is_not_utf8_comes_back_as_it_was() -> None:
+    folder = f"/tmp/x/.vscode-server/bin/{COMMIT}".encode().replace(b"x", b"\xff")
+    match = CATALOGUE.match([folder + b"/node", folder + b"/out/server-main.js"])
+    assert match is not None
+    assert match.folder == folder
 
 
 def test_a_path_that_climbs_has_no_components() -> None:

@@ -94,6 +94,18 @@ def test_netlinks_refusal_is_an_error() -> None:
         nets.parse_unix_reply(struct.pack("=IHHIIi", 20, 2, 2, 1, 0, -2))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        struct.pack("=IHHIIi", 20, 3, 2, 1, 0, -105),
+        struct.pack("=IHHIIi", 20, 3, 2 | 0x10, 1, 0, 0),
+    ],
+)
+def test_a_list_that_is_not_whole_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="list of unix sockets"):
+        nets.parse_unix_reply(data)
+
+
 def test_a_cut_message_is_refused() -> None:
     with pytest.raises(ValueError, match="cut message"):
         nets.parse_unix_reply(message(10, 1071)[:-4])

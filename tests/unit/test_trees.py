@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.builders import (
     CATALOGUE,
+    COMMIT,
     HOME,
     LEGACY,
     child,
@@ -15,7 +18,7 @@ from tests.builders import (
     server,
     snapshot,
 )
-from vscadmin.model import NetTable, Process
+from vscadmin.model import NetTable, Process, UnixSocket
 from vscadmin.procs.trees import concerned, executables_in, find_trees, sightings
 
 TABLE = {
@@ -112,3 +115,65 @@ def test_parents_are_told_in_words() -> None:
     for ppid, words in ((1, "pid 1"), (0, "outside this pid namespace"), (9, "pid 9, which is")):
         (tree,) = find_trees(snapshot([launcher(10, ppid=ppid)]), CATALOGUE).trees
         assert tree.parent.startswith(words)
+
+
+CLIENT = (listening(4711, 1), established(4711, 5000, 2))
+
+
+@pytest.mark.parametrize(
+    ("argv0", "exe"),
+    [
+        (f"{LEGACY}/node", "/opt/node20/bin/node"),
+        ("/opt/glibc/ld-linux-x86-64.so.2", "/opt/glibc/ld-linux-x86-64.so.2"),
+    ],
+)
+def test_a_server_that_is_not_recognised_may_have_clients(argv0: str, exe: str) -> None:
+    """Old clusters run node by a linker of their own, or by a link to another node."""
+    root = launcher(10)
+    main = process(11, argv0, f"{LEGACY}/out/server-main.js", ppid=10, age=3500)
+    details = {10: detail(root), 11: detail(main, exe, sockets=frozenset({1, 2}))}
+    (tree,) = find_trees(snapshot([root, main], details, tcp=CLIENT), CATALOGUE).trees
+    assert len(tree.connections.clients) == 1
+
+
+def test_an_adopted_host_may_hold_a_client_of_the_server_before() -> None:
+    root, main = launcher(10), server(11, 10, age=3500)
+    host = child(20, 1, "extensionHost", age=3000)
+    details = {
+        11: detail(main, sockets=frozenset({1})),
+        20: detail(host, sockets=frozenset({7})),
+    }
+    tcp = (listening(7000, 1), established(4000, 5000, 7))
+    (tree,) = find_trees(snapshot([root, main, host], details, tcp=tcp), CATALOGUE).trees
+    assert [each.pid for each in tree.members] == [10, 11, 20]
+    assert len(tree.connections.clients) == 1
+
+
+def test_a_cut_argv_states_no_path_so_any_will_do() -> None:
+    root, main = launcher(10), server(11, 10, "--install-extension=x", age=3500)
+    unix = (
+        UnixSocket(b"/tmp/code-x", True, False, 1, 0),
+        UnixSocket(b"/tmp/code-x", False, True, 2, 99),
+    )
+    details = {11: detail(main, sockets=frozenset({1, 2}))}
+    (tree,) = find_trees(snapshot([root, main], details, unix=unix), CATALOGUE).trees
+    assert len(tree.connections.clients) == 1
+
+
+def test_a_tunnel_inside_a_server_is_used_by_its_own_client() -> None:
+    folder = f"{HOME}/.vscode/cli/servers/Stable-{COMMIT}/server"
+    tunnel = process(30, f"{HOME}/code", "tunnel", ppid=11, age=2000)
+    inner = server(31, 30, "--socket-path=/tmp/code-y", folder=folder, age=1900)
+    table = [launcher(10), server(11, 10, age=3500), tunnel, inner]
+    unix = (
+        UnixSocket(b"/tmp/code-y", True, False, 1, 0),
+        UnixSocket(b"/tmp/code-y", False, True, 2, 3),
+        UnixSocket(b"", False, True, 3, 2),
+    )
+    details = {
+        30: detail(tunnel, sockets=frozenset({3})),
+        31: detail(inner, sockets=frozenset({1, 2})),
+    }
+    (tree,) = find_trees(snapshot(table, details, unix=unix), CATALOGUE).trees
+    assert tree.product == "vscode"
+    assert len(tree.connections.clients) == 1

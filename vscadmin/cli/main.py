@@ -50,8 +50,10 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line; every failure is one clear line, and a bug's traceback is logged."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by who called us: then nobody wants to know
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        getattr(sys, stream).reconfigure(errors="backslashreplace")
     sys.exit(_run())
 
 

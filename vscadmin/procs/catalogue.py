@@ -130,7 +130,9 @@ class Match(NamedTuple):
     def folder(self) -> bytes:
         """The server's folder, the whole path; b"" for programs that live in no folder."""
         end = self.start + len(self.pattern.folder)
-        return b"/" + "/".join(self.components[:end]).encode() if self.pattern.folder else b""
+        if not self.pattern.folder:
+            return b""
+        return b"/" + "/".join(self.components[:end]).encode("utf-8", "surrogateescape")
 
     @property
     def weight(self) -> int:
@@ -258,8 +260,9 @@ def exe_agrees(match: Match, exe: bytes) -> bool:
 
 
 def _same_file(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
+    tail = wanted[1:] if len(wanted) > 2 else wanted
     if actual[-1].startswith(".nfs"):
-        return actual[:-1][-len(wanted) + 1 :] == wanted[:-1] != ()
+        return actual[-len(tail) : -1] == tail[:-1] != ()
     tail = wanted[1:] or wanted
     return actual[-len(tail) :] == tail
 

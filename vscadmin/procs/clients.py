@@ -28,8 +28,8 @@ class Party:
 
     *launchers* are the members whose connections count where the catalogue says
     `client = launcher`. *companions* are inodes of helpers of the same owner outside the
-    tree. Without a server (*leftover*) the listening socket is gone with it, so any
-    connection of a member counts.
+    tree. Of the pids in *loose* any connection counts: their server is gone and its
+    listening socket with it, or who serves here is not known for sure.
     """
 
     members: frozenset[int]
@@ -37,7 +37,7 @@ class Party:
     launchers: frozenset[int]
     client: Client
     companions: frozenset[int]
-    leftover: bool
+    loose: frozenset[int]
 
 
 # The kernel names inode 0 as the peer of a unix socket whose other end was closed. A server
@@ -76,6 +76,10 @@ class _View:
         self.members = frozenset[int]().union(*held.values())
         self.launchers = frozenset[int]().union(
             *(sockets for pid, sockets in held.items() if pid in party.launchers)
+        )
+
+        self.loose = frozenset[int]().union(
+            *(sockets for pid, sockets in held.items() if pid in party.loose)
         )
 
     def is_internal(self, other_end: int | None) -> bool:
@@ -141,8 +145,7 @@ def _tcp(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
     ]
     on_them = (each for one in listeners for each in view.table.tcp_on.get(one.port, ()))
     found = {each: None for each in on_them if _is_on(each.local, listeners)}
-    if view.party.leftover:
-        found |= dict.fromkeys(_among(view.table.tcp_of, view.members))
+    found |= dict.fromkeys(_among(view.table.tcp_of, view.loose))
     clients, internal = [], 0
     for each in found:
         if view.is_internal(view.table.by_ends.get((each.remote, each.local))):
@@ -169,11 +172,10 @@ def _unix(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
         for pid, listens in _listening(view)
         if listens.unix
         for each in _among(view.table.unix_listening, view.held[pid])
-        if listens.unix == "*" or each.path in _values(argvs.get(pid, ()), listens.unix)
+        if _is_stated(each.path, listens.unix, argvs.get(pid, ()))
     }
     found = {each: None for path in sorted(listeners) for each in view.table.unix_on.get(path, ())}
-    if view.party.leftover:
-        found |= dict.fromkeys(_among(view.table.unix_of, view.members))
+    found |= dict.fromkeys(_among(view.table.unix_of, view.loose))
     clients, internal = [], 0
     for each in found:
         if view.is_internal(each.peer):
@@ -181,6 +183,12 @@ def _unix(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
         else:
             clients.append(_unix_words(each))
     return Connections(tuple(map(printable, sorted(listeners))), tuple(clients), internal)
+
+
+def _is_stated(path: bytes, option: str, argv: tuple[bytes, ...]) -> bool:
+    """Whether *argv* states *path*; one that was cut states nothing, and then any will do."""
+    paths = [] if option == "*" else _values(argv, option)
+    return not paths or path in paths
 
 
 def _unix_words(socket: UnixSocket) -> str:

@@ -95,12 +95,14 @@ AF_UNIX = 1
 _NLMSG_ERROR = 2
 _NLMSG_DONE = 3
 _NLM_F_REQUEST_DUMP = 0x1 | 0x300
+_NLM_F_DUMP_INTR = 0x10
 _SHOW_NAME_AND_PEER = 0x1 | 0x4
 _ATTR_NAME = 0
 _ATTR_PEER = 2
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _REQUEST = struct.Struct("=BBHIIIII")  # family, protocol, pad, states, inode, show, cookie x 2
 _MESSAGE = struct.Struct("=BBBBIII")  # family, type, state, pad, inode, cookie x 2
+_ERRNO = struct.Struct("=i")  # what follows the header of the last message
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 
@@ -118,8 +120,12 @@ def parse_unix_reply(data: bytes) -> tuple[list[UnixSocket], bool]:
     """
     sockets: list[UnixSocket] = []
     while len(data) >= _HEADER.size:
-        length, kind, *_ = _HEADER.unpack_from(data)
+        length, kind, flags, *_ = _HEADER.unpack_from(data)
+        if flags & _NLM_F_DUMP_INTR:
+            raise ValueError("the list of unix sockets changed while it was read")
         if kind == _NLMSG_DONE:
+            if _ERRNO.unpack_from(data.ljust(_HEADER.size + _ERRNO.size, b"\0"), _HEADER.size)[0]:
+                raise ValueError("the list of unix sockets was cut short")
             return sockets, True
         if kind == _NLMSG_ERROR:
             raise ValueError("the kernel refused to list unix sockets")

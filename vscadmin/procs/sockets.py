@@ -18,22 +18,37 @@ _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG, include/uapi/linux/netlink.h
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _REPLY = 1 << 16  # bytes of one datagram; the kernel sends at most 32 KiB
 _DEADLINE = 5.0  # seconds
+_TRIES = 4  # a busy machine changes the list while it is read
 
 
 def read_net(pid: int, name: str) -> NetTable:
-    """Read the sockets of the network namespace *name* (as ns/net says) that *pid* lives in."""
-    return NetTable(_tcp(pid), _unix(pid, name))
+    """Read the sockets of the network namespace *name* (as ns/net says) that *pid* lives in.
+
+    Our own is read through ourselves. Another one is read through *pid*, which may end, or
+    move to a namespace of its making, before we have read: then nothing is believed.
+    """
+    if name == _net_of("thread-self"):
+        return NetTable(_tcp("thread-self"), _unix(pid, name))
+    table = NetTable(_tcp(pid), _unix(pid, name))
+    return table if _net_of(pid) == name else NetTable(None, None)
 
 
-def _tcp(pid: int) -> tuple[TcpSocket, ...] | None:
+def _net_of(pid: int | str) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return None
+
+
+def _tcp(pid: int | str) -> tuple[TcpSocket, ...] | None:
     tables: list[TcpSocket] = []
     for protocol in ("tcp", "tcp6"):
         try:
             with open(f"/proc/{pid}/net/{protocol}", "rb") as file:
                 tables += parse_tcp(file.read())
-        except FileNotFoundError:  # a kernel without IPv6
-            if protocol == "tcp":
-                return None
+        except FileNotFoundError:
+            if protocol == "tcp" or os.path.exists("/proc/net/tcp6"):
+                return None  # the process is gone; else a kernel without IPv6
         except (OSError, ValueError):
             return None
     return tuple(tables)
@@ -41,15 +56,29 @@ def _tcp(pid: int) -> tuple[TcpSocket, ...] | None:
 
 def _unix(pid: int, name: str) -> tuple[UnixSocket, ...] | None:
     try:
-        if name == os.readlink("/proc/thread-self/ns/net"):
+        if name == _net_of("thread-self"):
             return _ask_kernel()
-        return _inside(pid)
+        return _inside(pid, name)
     except (OSError, ValueError):
         return _from_text(pid)
 
 
 def _ask_kernel() -> tuple[UnixSocket, ...]:
-    """Return the unix sockets of the namespace that this thread is in."""
+    """Return the unix sockets of the namespace that this thread is in.
+
+    Raises OSError or ValueError when the kernel refuses, or gave no consistent list in
+    several tries.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return _ask_once()
+        except ValueError:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _ask_once() -> tuple[UnixSocket, ...]:
     found: list[UnixSocket] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as ask:
         ask.settimeout(_DEADLINE)
@@ -61,7 +90,7 @@ def _ask_kernel() -> tuple[UnixSocket, ...]:
     return tuple(found)
 
 
-def _inside(pid: int) -> tuple[UnixSocket, ...]:
+def _inside(pid: int, name: str) -> tuple[UnixSocket, ...]:
     """Ask in the network namespace of *pid*, in a thread that enters it and ends there."""
     import ctypes  # noqa: PLC0415 - only for namespaces that are not ours
 
@@ -74,6 +103,8 @@ def _inside(pid: int) -> tuple[UnixSocket, ...]:
             with open(f"/proc/{pid}/ns/net", "rb") as namespace:
                 if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
                     raise OSError(ctypes.get_errno(), "setns")
+            if _net_of("thread-self") != name:
+                raise OSError("another network namespace than the one asked for")
             answer.append(_ask_kernel())
         except (OSError, ValueError) as error:
             failure.append(error)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vscadmin.escape import command_line
-from vscadmin.model import Detail, Place, Process, ProcessKey, Snapshot, Tree
+from vscadmin.model import Client, Detail, Place, Process, ProcessKey, Snapshot, Tree
 from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, script_of
 from vscadmin.procs.clients import Party, Sockets, connections, stated
 from vscadmin.procs.kinship import Kinship
@@ -121,6 +121,7 @@ class _Sapling:
     leftover: bool
     pids: list[int]
     folders: set[bytes]
+    adopted: set[int] = field(default_factory=set)
 
 
 class _Forester:
@@ -171,6 +172,7 @@ class _Forester:
             family = [pid for pid in self.kin.family(process.pid) if pid not in taken]
             if (home := self._home(process, grown)) is not None:
                 home.pids += family
+                home.adopted.update(family)
             elif process.pid in self.matches:
                 grown.append(self._plant(process.pid, leftover=True))
             else:
@@ -265,14 +267,36 @@ class _Forester:
 
     def _party(self, sapling: _Sapling, saplings: list[_Sapling]) -> Party:
         is_helper = sapling.match.layout.companion
+        tunnels = frozenset(pid for pid in sapling.pids if self._is_tunnel(pid))
         return Party(
             members=frozenset(sapling.pids),
             servers={pid: self.matches[pid] for pid in sapling.pids if self._listens(pid)},
-            launchers=frozenset({sapling.root.pid}),
-            client=sapling.match.layout.client,
+            launchers=tunnels,
+            client=Client.LAUNCHER if tunnels else sapling.match.layout.client,
             companions=frozenset() if is_helper else self.companions(saplings, sapling.root.uid),
-            leftover=sapling.leftover,
+            loose=self._loose(sapling),
         )
+
+    def _is_tunnel(self, pid: int) -> bool:
+        """Whether *pid* carries clients to the servers below it, as `code tunnel` does."""
+        match = self.matches.get(pid)
+        if match is None or match.pattern.role is not Role.ROOT:
+            return False
+        return match.layout.client is Client.LAUNCHER and not self._listens(pid)
+
+    def _loose(self, sapling: _Sapling) -> frozenset[int]:
+        """Return the members any connection of which counts: nobody known listens for them.
+
+        All of them where the server is gone, or where none is recognised: its node may be
+        a wrapper or a link that the catalogue does not know. Else those that were adopted:
+        they may still hold a client of a server that is gone.
+        """
+        is_tunnel = sapling.match.layout.client is Client.LAUNCHER
+        known = any(self._listens(pid) for pid in sapling.pids)
+        doubted = any(pid in self.rejected for pid in sapling.pids)
+        if sapling.leftover or not (is_tunnel or (known and not doubted)):
+            return frozenset(sapling.pids)
+        return frozenset(sapling.adopted)
 
     def _listens(self, pid: int) -> bool:
         return pid in self.matches and self.matches[pid].pattern.listens is not None
