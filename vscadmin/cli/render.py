@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,8 @@ from vscadmin.procs.usage import Usage
 from vscadmin.units import format_duration, format_size
 
 COLUMNS = 100
+_COMMIT = re.compile(rb"[0-9a-f]{40}")
+_WHOLE_PATH = 4  # components that scan shows of a path
 _WIDE_PIPE = 240  # columns of --wide where there is no terminal to ask
 _STYLES = {
     State.CONNECTED: "green",
@@ -179,25 +182,32 @@ def show_trees(found: Survey, plan: Plan, *, wide: bool) -> None:
             f"  {'; '.join(printable(each) for each in verdict.evidence)}",
         )
         out.print(head)
-        out.print(Padding(_branches(tree, out.width), (0, 0, 1, 2)), no_wrap=True)
+        out.print(Padding(_branches(tree, wide=wide), (0, 0, 1, 2)), no_wrap=True)
 
 
-def _branches(tree: Tree, width: int) -> Branches:
+def _branches(tree: Tree, *, wide: bool) -> Branches:
     """Return the members below their parents; adopted ones stand beside the root."""
-    top = Branches(_member_words(tree.root, width))
+    top = Branches(_member_words(tree.root, wide=wide))
     places = {tree.root.pid: top}
     for member in tree.members[1:]:
         above = places.get(member.ppid, top)
-        places[member.pid] = above.add(_member_words(member, width))
+        places[member.pid] = above.add(_member_words(member, wide=wide))
     return top
 
 
-def _member_words(process: Process, width: int) -> Text:
-    return Text(
-        f"{process.pid} {format_size(process.rss)} {command_line(process.argv, max(40, width))}",
-        overflow="ellipsis",
-        no_wrap=True,
-    )
+def _member_words(process: Process, *, wide: bool) -> Text:
+    argv = process.argv if wide else tuple(map(_short_path, process.argv))
+    words = f"{process.pid} {format_size(process.rss)} {command_line(argv)}"
+    return Text(words, overflow="ellipsis", no_wrap=True)
+
+
+def _short_path(argument: bytes) -> bytes:
+    """Leave two components of a long path and 8 digits of a commit: enough to tell who is who."""
+    argument = _COMMIT.sub(lambda commit: commit[0][:8], argument)
+    parts = argument.split(b"/")
+    if not argument.startswith(b"/") or len(parts) <= _WHOLE_PATH:
+        return argument
+    return "…/".encode() + b"/".join(parts[-2:])
 
 
 def show_explanation(
