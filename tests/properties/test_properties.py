@@ -62,7 +62,7 @@ ARGV = st.lists(
         st.sampled_from([f"{LEGACY}/{n}".encode() for n in ("node", "bin/code-server", "x")]),
     ),
     max_size=6,
-)
+).map(tuple)
 
 
 @given(st.binary(max_size=64), st.integers(1, 1 << 22), st.integers(0, 1 << 40))
@@ -106,7 +106,7 @@ def test_a_socket_table_of_any_bytes_is_read_or_refused(data: bytes) -> None:
 
 
 @given(ARGV)
-def test_a_match_is_by_argv0_or_script_alone(argv: list[bytes]) -> None:
+def test_a_match_is_by_argv0_or_script_alone(argv: tuple[bytes, ...]) -> None:
     match = CATALOGUE.match(argv)
     if match is not None:
         assert match.path in (argv[0], script_of(argv))

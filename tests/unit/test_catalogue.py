@@ -16,8 +16,8 @@ from vscadmin.procs.catalogue import (
 )
 
 
-def argv(line: str) -> list[bytes]:
-    return [each.encode() for each in line.split()]
+def argv(line: str) -> tuple[bytes, ...]:
+    return tuple(each.encode() for each in line.split())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_near_miss_is_no_server(line: str) -> None:
 
 
 def test_no_argv_is_no_match() -> None:
-    assert CATALOGUE.match([]) is None
+    assert CATALOGUE.match(()) is None
     assert CATALOGUE.agent([]) is None
 
 
@@ -136,7 +136,7 @@ def test_a_wild_name_in_a_short_folder_is_found() -> None:
 
 def test_a_folder_that_is_not_utf8_comes_back_as_it_was() -> None:
     folder = f"/tmp/x/.vscode-server/bin/{COMMIT}".encode().replace(b"x", b"\xff")
-    match = CATALOGUE.match([folder + b"/node", folder + b"/out/server-main.js"])
+    match = CATALOGUE.match((folder + b"/node", folder + b"/out/server-main.js"))
     assert match is not None
     assert match.folder == folder
 

@@ -35,7 +35,7 @@ def test_a_site_adds_a_family(tmp_path: Path) -> None:
     (tmp_path / "zed.toml").write_text(GOOD)
     (tmp_path / "notes.txt").write_text("no TOML")
     catalogue = load_catalogue(str(tmp_path))
-    match = catalogue.match([f"/home/u/.zed_server/{COMMIT}/zed".encode()])
+    match = catalogue.match((f"/home/u/.zed_server/{COMMIT}/zed".encode(),))
     assert match is not None
     assert (match.family.name, match.family.grace) == ("zed", 600)
     assert catalogue.agent([b"/opt/zed/helper"]) == "helper"

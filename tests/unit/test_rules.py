@@ -6,7 +6,7 @@ import pytest
 
 from tests.builders import ADA, NOW, process, tree
 from vscadmin.model import Owner
-from vscadmin.policy.rules import Case, Match, conditions, match, needs_groups
+from vscadmin.policy.rules import Case, Match, conditions, match
 from vscadmin.policy.settings import Action, Keep, Rule, State, When
 from vscadmin.policy.states import CpuSample, History, Verdict
 
@@ -107,5 +107,3 @@ def test_a_group_look_up_that_failed_holds_nothing() -> None:
 def test_a_rule_knows_what_it_asks_for() -> None:
     when = When(state=State.ABANDONED, lasting=None, group="x")
     assert conditions(when) == ("state", "group")
-    assert needs_groups((Rule("r", when, Action.KEEP),))
-    assert not needs_groups((Rule("r", When(user="x"), Action.KEEP),))

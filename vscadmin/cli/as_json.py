@@ -6,15 +6,18 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vscadmin.cli.survey import Loaded, Survey
 from vscadmin.escape import command_line, printable
 from vscadmin.model import Process, ProcessKey, Tree
-from vscadmin.policy.decide import Decision, Plan
-from vscadmin.policy.rules import Finding
+from vscadmin.policy.states import Judged
+
+if TYPE_CHECKING:  # scan does without
+    from vscadmin.policy.decide import Decision, Plan
+    from vscadmin.policy.rules import Finding
 
 SCHEMA = 1
 
@@ -54,14 +57,14 @@ def policy_facts(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def tree_facts(decision: Decision, ticks: int) -> dict[str, Any]:
+def tree_facts(judged: Judged | Decision, ticks: int) -> dict[str, Any]:
     """Return the facts and the state of one tree."""
-    tree, verdict = decision.tree, decision.verdict
+    tree, verdict = judged.tree, judged.verdict
     return {
         "pid": tree.root.pid,
         "start_ticks": tree.root.start_ticks,
         "uid": tree.root.uid,
-        "user": decision.owner.name,
+        "user": judged.owner.name,
         "product": tree.product,
         "layout": tree.layout,
         "verified": tree.verified,

@@ -8,6 +8,7 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
+from vscadmin.cli.plan import plan_of
 from vscadmin.cli.survey import Survey, known_uid, survey, warn
 from vscadmin.errors import UsageError
 from vscadmin.escape import command_line, printable
@@ -32,7 +33,7 @@ def command(
     """
     found = survey(policy_path, catalogue_dir)
     warn(found)
-    plan = _chosen(found, who)
+    plan = _chosen(found, plan_of(found), who)
     strangers = "" if plan or not _is_pid(who) else stranger(found, int(who))
     usage = measure((each.tree for each in plan), closely=True)
     if as_json:
@@ -47,17 +48,15 @@ def command(
     return found.exit_code
 
 
-def _chosen(found: Survey, who: str) -> Plan:
+def _chosen(found: Survey, plan: Plan, who: str) -> Plan:
     """Return the decisions about a pid's tree or a user's trees; raises UsageError for neither."""
     if not _is_pid(who):
-        uid = known_uid(who, {each.owner for each in found.plan})
-        return tuple(each for each in found.plan if each.tree.root.uid == uid)
+        uid = known_uid(who, found.owners.values())
+        return tuple(each for each in plan if each.tree.root.uid == uid)
     pid = int(who)
     if pid not in found.snapshot.processes and pid not in found.snapshot.unreadable:
         raise UsageError(f"pid {pid}: there is no such process (any more)")
-    return tuple(
-        each for each in found.plan if any(member.pid == pid for member in each.tree.members)
-    )
+    return tuple(each for each in plan if any(member.pid == pid for member in each.tree.members))
 
 
 def _is_pid(who: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from vscadmin.escape import command_line, printable
 from vscadmin.model import Process, ProcessKey, Tree
 from vscadmin.policy.decide import Decision, Plan, Step
 from vscadmin.policy.settings import Action, Mode, State
+from vscadmin.policy.states import Judged
 from vscadmin.procs.usage import Usage
 from vscadmin.units import format_duration, format_size
 
@@ -59,15 +60,17 @@ def show_report(found: Survey, plan: Plan, cpu: Mapping[ProcessKey, float], *, w
         out.print(Text(line), soft_wrap=False)
 
 
-def _headline(found: Survey, plan: Plan) -> Text:
-    trees = [each.tree for each in plan]
+def _headline(found: Survey, shown: Sequence[Judged | Decision]) -> Text:
+    trees = [each.tree for each in shown]
     when = datetime.fromtimestamp(found.snapshot.taken_at).strftime("%Y-%m-%d %H:%M")
     policy = found.loaded
     judged = f"policy {policy.source}" + (f" ({policy.digest[:12]})" if policy.digest else "")
     head = f"{os.uname().nodename}  {when}  {judged}, mode {policy.policy.mode}"
     looked = f"{len(found.snapshot.processes)} processes looked at"
     if not trees:
-        of_these = f" among {_count(len(found.plan), 'server')}" if found.plan else ""
+        of_these = (
+            f" among {_count(len(found.forest.trees), 'server')}" if found.forest.trees else ""
+        )
         return Text(f"{head}\nNo remote-editor server found{of_these}, {looked}.")
     memory = format_size(sum(tree.rss for tree in trees))
     owners = len({tree.root.uid for tree in trees})
@@ -169,17 +172,17 @@ def _footnotes(found: Survey, plan: Plan) -> Iterable[str]:
         yield "Why: vscadmin explain PID"
 
 
-def show_trees(found: Survey, plan: Plan, *, wide: bool) -> None:
+def show_trees(found: Survey, judged: Sequence[Judged], *, wide: bool) -> None:
     """Print every tree with its members as the kernel relates them."""
     out = console(wide=wide)
-    if not plan:
-        out.print(_headline(found, plan))
-    for decision in plan:
-        tree, verdict = decision.tree, decision.verdict
+    if not judged:
+        out.print(_headline(found, judged))
+    for each in judged:
+        tree, verdict = each.tree, each.verdict
         head = Text.assemble(
-            f"{printable(str(decision.owner))}  {tree.product} ({tree.layout})  ",
+            f"{printable(str(each.owner))}  {tree.product} ({tree.layout})  ",
             (str(verdict.state), _STYLES[verdict.state]),
-            f"  {'; '.join(printable(each) for each in verdict.evidence)}",
+            f"  {'; '.join(printable(words) for words in verdict.evidence)}",
         )
         out.print(head)
         out.print(Padding(_branches(tree, wide=wide), (0, 0, 1, 2)), no_wrap=True)

@@ -6,6 +6,7 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
+from vscadmin.cli.plan import plan_of
 from vscadmin.cli.survey import select, survey, warn
 from vscadmin.errors import Exit
 from vscadmin.policy.settings import Action
@@ -37,7 +38,7 @@ def command(
     from vscadmin.procs.usage import measure  # noqa: PLC0415 - psutil; scan goes without
 
     found = survey(policy_path, catalogue_dir)
-    plan = select(found, user, product)
+    plan = select(found, plan_of(found), user, product)
     warn(found)
     cpu = {key: use.cpu_percent for key, use in measure(each.tree for each in plan).items()}
     if as_json:

@@ -6,7 +6,8 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
-from vscadmin.cli.survey import select, survey, warn
+from vscadmin.cli.survey import Survey, select, survey, warn
+from vscadmin.policy.states import NOTHING_KNOWN, Judged, judge
 
 
 @click.command("scan")
@@ -28,14 +29,22 @@ def command(
     Says whose it is and whether anybody uses it; judges nothing and changes nothing.
     """
     found = survey(policy_path, catalogue_dir)
-    plan = select(found, user, product)
+    judged = select(found, _judged(found), user, product)
     warn(found)
     if as_json:
         ticks = found.snapshot.ticks_per_second
-        trees = [js.tree_facts(decision, ticks) for decision in plan]
+        trees = [js.tree_facts(each, ticks) for each in judged]
         js.emit("scan", {**js.seen(found), "trees": trees})
     else:
         from vscadmin.cli.render import show_trees  # noqa: PLC0415 - rich is for people only
 
-        show_trees(found, plan, wide=wide)
+        show_trees(found, judged, wide=wide)
     return found.exit_code
+
+
+def _judged(found: Survey) -> list[Judged]:
+    policy, now = found.loaded.policy, found.snapshot.taken_at
+    owned = [(tree, found.owners[tree.root.uid]) for tree in found.forest.trees]
+    return [
+        Judged(tree, owner, judge(tree, owner, NOTHING_KNOWN, policy, now)) for tree, owner in owned
+    ]

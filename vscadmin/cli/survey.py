@@ -1,24 +1,23 @@
-"""Scan, find, judge, decide: what scan, report and explain all stand on."""
+"""Scan and find: what scan, report and explain all stand on."""
 
 from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import click
 
 from vscadmin.errors import ConfigError, Exit, UsageError
-from vscadmin.model import Owner, Snapshot
-from vscadmin.policy.decide import Plan, Scene, decide
-from vscadmin.policy.rules import needs_groups
+from vscadmin.model import Owner, Snapshot, Tree
 from vscadmin.policy.settings import Policy, Scope
 from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.families import load_catalogue
 from vscadmin.procs.owners import owners, uid_of
 from vscadmin.procs.scan import take_snapshot
-from vscadmin.procs.trees import Forest, find_trees, logins
+from vscadmin.procs.trees import Forest, find_trees
 from vscadmin.trust import doubts
 
 DEFAULT_POLICY = "/etc/vscadmin/policy.toml"
@@ -37,13 +36,13 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything one look at this machine gave."""
+    """Everything one look at this machine gave, before any of it is judged."""
 
     loaded: Loaded
     catalogue: Catalogue
     snapshot: Snapshot
     forest: Forest
-    plan: Plan
+    owners: Mapping[int, Owner]
 
     @property
     def is_partial(self) -> bool:
@@ -104,41 +103,51 @@ def _distrust(path: str) -> str:
 
 
 def survey(policy_path: str | None, catalogue_dir: str | None) -> Survey:
-    """Look at this machine once, and judge every tree on it."""
+    """Look at this machine once, and find every tree on it."""
     gc.disable()  # a short life: passing over ten thousand live facts again and again costs 5 %
     loaded = load_policy(policy_path)
     catalogue = load_families(loaded, catalogue_dir)
     snapshot = take_snapshot(catalogue)
     forest = find_trees(snapshot, catalogue)
     policy = loaded.policy
-    wants_groups = bool(policy.protect.groups) or needs_groups(policy.rules)
-    scene = Scene(
-        owners=owners((tree.root.uid for tree in forest.trees), with_groups=wants_groups),
-        logins=logins(snapshot, forest),
-        ticks=snapshot.ticks_per_second,
-    )
-    plan = decide(forest.trees, scene, policy, snapshot.taken_at)
-    return Survey(loaded, catalogue, snapshot, forest, plan)
+    wants_groups = bool(policy.protect.groups) or any(rule.when.group for rule in policy.rules)
+    uids = {tree.root.uid for tree in forest.trees}
+    return Survey(loaded, catalogue, snapshot, forest, owners(uids, with_groups=wants_groups))
 
 
-def select(survey: Survey, user: str | None, product: str | None) -> Plan:
-    """Return the decisions about one user's or one product's trees.
+class _Owned(Protocol):
+    """What is about one tree of one owner."""
+
+    @property
+    def tree(self) -> Tree: ...
+
+    @property
+    def owner(self) -> Owner: ...
+
+
+Each = TypeVar("Each", bound=_Owned)
+
+
+def select(
+    survey: Survey, all_of_them: Iterable[Each], user: str | None, product: str | None
+) -> tuple[Each, ...]:
+    """Return those that are about one user's or one product's trees.
 
     Raises UsageError for a user or product that does not exist.
     """
-    plan = survey.plan
+    chosen = tuple(all_of_them)
     if user is not None:
-        uid = known_uid(user, {each.owner for each in plan})
-        plan = tuple(each for each in plan if each.tree.root.uid == uid)
+        uid = known_uid(user, survey.owners.values())
+        chosen = tuple(each for each in chosen if each.tree.root.uid == uid)
     if product is not None:
         if survey.catalogue.family(product) is None:
             known = ", ".join(each.name for each in survey.catalogue.families)
             raise UsageError(f'--product: "{product}" is no product of the catalogue ({known})')
-        plan = tuple(each for each in plan if each.tree.product == product)
-    return plan
+        chosen = tuple(each for each in chosen if each.tree.product == product)
+    return chosen
 
 
-def known_uid(user: str, seen: Collection[Owner]) -> int:
+def known_uid(user: str, seen: Iterable[Owner]) -> int:
     """Return the uid that a user name or "#uid" names; raises UsageError for an unknown one."""
     for owner in seen:
         if user == str(owner):

@@ -157,11 +157,6 @@ _CONDITIONS: dict[str, Callable[[Any, Rule, Case, float], Finding]] = {
 }
 
 
-def needs_groups(rules: tuple[Rule, ...]) -> bool:
-    """Whether any rule asks for a group, so that groups must be looked up."""
-    return any(rule.when.group is not None for rule in rules)
-
-
 def conditions(when: When) -> tuple[str, ...]:
     """Return the names of the conditions that are given, as policy.toml spells them."""
     return tuple(

@@ -51,6 +51,14 @@ class Verdict:
     abandoned_at: float | None = None
 
 
+class Judged(NamedTuple):
+    """A tree, its owner and its state: what `scan` shows, and no rule has seen yet."""
+
+    tree: Tree
+    owner: Owner
+    verdict: Verdict
+
+
 def judge(tree: Tree, owner: Owner, history: History, policy: Policy, now: float) -> Verdict:
     """Say whether anybody uses *tree*; the first state that applies is the answer."""
     if reasons := _out_of_scope(tree, policy.scope):

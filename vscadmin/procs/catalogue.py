@@ -9,7 +9,7 @@ the executable: never a substring, never the process's name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase, translate
@@ -166,23 +166,13 @@ class _Index:
         for name in [name for name in self._literal if _is_wild(name)]:
             self._wild.append((re.compile(translate(name)), self._literal.pop(name)))
 
-    def find(self, path: bytes) -> list[tuple[_Entry, tuple[str, ...]]]:
-        """Return the entries that may fit *path*, with its components; mostly none."""
+    def groups(self, path: bytes) -> list[dict[str, list[_Entry]]]:
+        """Return the entries that want *path*'s last component; mostly none."""
         name = path.rstrip(b"/").rpartition(b"/")[2].decode("utf-8", "surrogateescape")
-        groups = [below for pattern, below in self._wild if pattern.match(name)]
+        found = [below for pattern, below in self._wild if pattern.match(name)]
         if name in self._literal:
-            groups.append(self._literal[name])
-        if not groups:
-            return []
-        components = split_path(path)
-        tops = ("", *dict.fromkeys(components))
-        return [
-            (entry, components)
-            for below in groups
-            for top in tops
-            if top in below
-            for entry in below[top]
-        ]
+            found.append(self._literal[name])
+        return found
 
 
 _WILD = frozenset("*?[")  # what fnmatch knows
@@ -196,6 +186,10 @@ class Catalogue:
     agents: tuple[Agent, ...] = ()
     _programs: _Index = field(init=False, repr=False, compare=False)
     _scripts: _Index = field(init=False, repr=False, compare=False)
+    # Both passes over a table ask for the same few command lines.
+    _known: dict[tuple[bytes, ...], Match | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         entries = [
@@ -214,14 +208,18 @@ class Catalogue:
         """Return the family of that name, None where there is none."""
         return next((family for family in self.families if family.name == name), None)
 
-    def match(self, argv: Sequence[bytes]) -> Match | None:
+    def match(self, argv: tuple[bytes, ...]) -> Match | None:
         """Return what *argv* looks like, the most exact pattern first; None for strangers."""
         if not argv:
             return None
-        found = _fitting(self._programs, argv[0], argv)
-        if (script := script_of(argv)) is not None:
-            found += _fitting(self._scripts, script, argv)
-        return max(found, key=lambda match: match.weight) if found else None
+        program, script = self._programs.groups(argv[0]), script_of(argv)
+        groups = self._scripts.groups(script) if script is not None else []
+        if not program and not groups:
+            return None
+        if argv not in self._known:
+            found = _fitting(program, argv[0], argv) + _fitting(groups, script or b"", argv)
+            self._known[argv] = max(found, key=lambda match: match.weight, default=None)
+        return self._known[argv]
 
     def agent(self, argv: Sequence[bytes]) -> str | None:
         """Return the name of the AI helper that a process with this *argv* is, if it is one."""
@@ -267,11 +265,17 @@ def _same_file(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
     return actual[-len(tail) :] == tail
 
 
-def _fitting(index: _Index, path: bytes, argv: Sequence[bytes]) -> list[Match]:
+def _fitting(
+    groups: Iterable[Mapping[str, Iterable[_Entry]]], path: bytes, argv: tuple[bytes, ...]
+) -> list[Match]:
     """Return what *path* and *argv* fit wholly."""
+    components = split_path(path)
+    tops = ("", *dict.fromkeys(components))
     return [
         Match(*entry, path, components, start)
-        for entry, components in index.find(path)
+        for below in groups
+        for top in tops
+        for entry in below.get(top, ())
         if (start := _fits(entry.pattern, path, components, argv)) is not None
     ]
 
