@@ -60,7 +60,7 @@ def parse_policy(text: bytes, source: str) -> Policy:
     try:
         policy = _CONVERTER.structure(data, Policy)
     except BaseValidationError as error:
-        problems += _problems(error, (), Policy)
+        problems += _problems(error, ())
         problems += _contradictions_of_the_rest(data)
     else:
         problems += _contradictions(policy)
@@ -189,17 +189,17 @@ def _converter() -> Converter:
 _CONVERTER = _converter()
 
 
-def _problems(error: BaseException, path: Path, kind: Any) -> Iterator[str]:
+def _problems(error: BaseException, path: Path) -> Iterator[str]:
     """Walk the tree of errors down to its leaves; their notes say where each one is."""
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
-            path, kind = (*path, SPELLED.get(note.name, note.name)), note.type
+            path = (*path, SPELLED.get(note.name, note.name))
         elif isinstance(note, IterableValidationNote):
-            path, kind = (*path[:-1], f"{path[-1]}[{int(note.index) + 1}]"), note.type
+            path = (*path[:-1], f"{path[-1]}[{int(note.index) + 1}]")
     key = ".".join(path)
     if isinstance(error, BaseValidationError):
         for each in error.exceptions:
-            yield from _problems(each, path, kind)
+            yield from _problems(each, path)
     elif isinstance(error, ForbiddenExtraKeysError):
         known = [SPELLED.get(each.name, each.name) for each in fields(error.cl)]
         for extra in sorted(error.extra_fields):
@@ -296,4 +296,5 @@ def _notify_problems(notify: Notify, mode: Mode) -> Iterator[str]:
 
 def _is_host_and_port(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and port.isdigit() and 0 < int(port) < 1 << 16
+    number = port.isascii() and port.isdecimal() and len(port) <= 5
+    return bool(host) and number and 0 < int(port) < 1 << 16

@@ -76,6 +76,7 @@ def test_a_site_policy_is_read() -> None:
             "terminate.quiet_hours: cover the whole week",
         ),
         ('[notify]\nadmins = ["a@b\\nBcc: c"]', "notify.admins[1]: must be one line"),
+        ('[notify]\nsmtp = "localhost:\u00b2"', "notify.smtp: must be host:port"),
         ('[notify]\nsmtp = "localhost"', "notify.smtp: must be host:port"),
         ('[notify]\nsmtp = "x:25"\nsendmail = "/s"', "notify.sendmail: goes without smtp"),
         ('[notify]\naddress = "x@y"', "notify.address: must hold {user}"),
