@@ -125,14 +125,18 @@ def test_a_process_that_changes_its_uid_is_its_effective_users(root: None) -> No
         assert seen(pid).uid == NOBODY.pw_uid
 
 
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(NOBODY.pw_gid, NOBODY.pw_gid, NOBODY.pw_gid)
+    os.setresuid(NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_uid)
+
+
 def hide(option: str) -> Snapshot:
     """Look as an ordinary user at a /proc that is mounted with *option*, in a child."""
     assert LIBC.unshare(0x20000) == 0  # CLONE_NEWNS
     assert LIBC.mount(b"none", b"/", None, 0x44000, None) == 0  # MS_REC | MS_PRIVATE
     assert LIBC.mount(b"proc", b"/proc", b"proc", 0, option.encode()) == 0
-    os.setgroups([])
-    os.setresgid(NOBODY.pw_gid, NOBODY.pw_gid, NOBODY.pw_gid)
-    os.setresuid(NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_uid)
+    become_nobody()
     return take_snapshot(CATALOGUE)
 
 
@@ -277,24 +281,25 @@ def peer(inode: int) -> int | None:
 
 def test_owners_are_looked_up_one_by_one() -> None:
     found = owners([0, 61999], with_groups=True)
-    assert (found[0].name, found[0].groups) == ("root", found[0].groups)
+    assert found[0].name == "root"
     assert "root" in (found[0].groups or ())
     assert found[61999].name is None
     assert uid_of("root") == 0
     assert uid_of("no-such-user") is None
 
 
-def test_a_look_up_that_hangs_is_given_up() -> None:
-    assert owners([0], deadline=0.0)[0].uid == 0
+def test_look_ups_that_take_too_long_are_given_up() -> None:
+    """The last of fifty thousand has a name, and it is not waited for."""
+    many = range(NOBODY.pw_uid - 50_000, NOBODY.pw_uid + 1)
+    assert owners(many, deadline=0.0)[NOBODY.pw_uid].name is None
+    assert owners([NOBODY.pw_uid])[NOBODY.pw_uid].name == "nobody"
 
 
 def test_an_ordinary_user_sees_what_the_kernel_lets_him(root: None, lookalike: Lookalike) -> None:
     """Others' trees are unknown to him, and that is no failure."""
 
     def look() -> list[tuple[int, tuple[str, ...]]]:
-        os.setgroups([])
-        os.setresgid(NOBODY.pw_gid, NOBODY.pw_gid, NOBODY.pw_gid)
-        os.setresuid(NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_uid)
+        become_nobody()
         forest = find_trees(take_snapshot(CATALOGUE), CATALOGUE)
         return [(each.root.pid, each.unreadable) for each in forest.trees]
 

@@ -10,7 +10,7 @@ import click
 from vscadmin import policy
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
-from vscadmin.cli.survey import DEFAULT_POLICY, Loaded, load_families, load_policy
+from vscadmin.cli.survey import DEFAULT_POLICY, Loaded, load_families, load_policy, warn_of
 from vscadmin.errors import ConfigError
 from vscadmin.policy.text import as_toml
 
@@ -44,8 +44,7 @@ def validate(file: str | None, catalogue_dir: str | None, as_json: bool) -> int:
     if as_json:
         _emit_validity(path, (), loaded.warnings)
         return 0
-    for warning in loaded.warnings:
-        click.echo(f"vscadmin: warning: {warning}: cleanup would refuse this policy", err=True)
+    warn_of(loaded)
     click.echo(f"{path}: valid; rules: {len(loaded.policy.rules)}; mode: {loaded.policy.mode}")
     return 0
 

@@ -278,11 +278,9 @@ def _judgement(decision: Decision, mode: Mode, now: float) -> Iterable[tuple[str
 
 
 def _later(at: float | None, now: float) -> str:
-    return "does not hold" if at is None else f"not before {_when(at)} (in {_wait(at, now)})"
-
-
-def _wait(at: float, now: float) -> str:
-    return format_duration(max(0.0, at - now))
+    if at is None:
+        return "does not hold"
+    return f"not before {_when(at)} (in {format_duration(max(0.0, at - now))})"
 
 
 def _dated(step: Step, mode: Mode) -> str:

@@ -160,7 +160,12 @@ def known_uid(user: str, seen: Iterable[Owner]) -> int:
 
 def warn(survey: Survey) -> None:
     """Say on stderr what makes this look less than whole."""
-    for warning in survey.loaded.warnings:
-        click.echo(f"vscadmin: warning: {warning}: cleanup would refuse this policy", err=True)
+    warn_of(survey.loaded)
     if (count := len(survey.snapshot.unreadable)) and os.geteuid() == 0:
         click.echo(f"vscadmin: warning: {count} processes could not be read", err=True)
+
+
+def warn_of(loaded: Loaded) -> None:
+    """Say on stderr why a policy would not be acted on."""
+    for warning in loaded.warnings:
+        click.echo(f"vscadmin: warning: {warning}: cleanup would refuse this policy", err=True)

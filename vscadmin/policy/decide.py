@@ -18,7 +18,6 @@ from vscadmin.policy.quiet import first_allowed
 from vscadmin.policy.rules import Case, Finding, Match, match
 from vscadmin.policy.settings import Action, Exemption, Mode, Policy, Rule, State
 from vscadmin.policy.states import NOTHING_KNOWN, History, Verdict, judge
-from vscadmin.units import format_duration
 
 _NEAR_END = 7  # days before its end in which an exemption is pointed out
 _SAFE_NAME_START = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
@@ -99,12 +98,12 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
     steps = _steps(chosen, case, policy, now) if chosen and not held_back else ()
     ceiling = Action.KEEP if held_back else _CEILING[policy.mode]
     if verdict.state is not State.ABANDONED:
-        ceiling = min(ceiling, Action.NOTIFY, key=lambda action: action.rank)
+        ceiling = _lesser(ceiling, Action.NOTIFY)
     return Decision(
         tree=tree,
         owner=owner,
         verdict=verdict,
-        action=min(wanted, ceiling, key=lambda action: action.rank),
+        action=_lesser(wanted, ceiling),
         wanted=wanted,
         rule=chosen.rule.name if chosen else None,
         is_forecast=is_forecast,
@@ -114,6 +113,10 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
         checked=checked,
         notes=_notes(tree, owner, policy, now),
     )
+
+
+def _lesser(one: Action, other: Action) -> Action:
+    return min(one, other, key=lambda action: action.rank)
 
 
 def _is_younger(other: Tree, tree: Tree) -> bool:
@@ -199,8 +202,3 @@ def _steps(chosen: Match, case: Case, policy: Policy, now: float) -> tuple[Step,
         for action, date in dates.items()
         if action.rank <= chosen.rule.action.rank
     )
-
-
-def when_words(at: float, now: float) -> str:
-    """Say when *at* is, as people do: "now" or "in 3h"."""
-    return "now" if at <= now else f"in {format_duration(at - now)}"

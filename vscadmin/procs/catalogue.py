@@ -27,7 +27,7 @@ _VALUED = frozenset(
 )
 # Options after which there is no script: what follows is code, or it comes from stdin.
 _CODE = frozenset({b"-e", b"-p", b"-pe", b"--eval", b"--print"})
-# In a shell's cluster of short options: c is code, s is stdin, i a person's own shell.
+# In a shell's cluster of short options: c is code, s is stdin.
 _SHELL_CODE = frozenset(b"cs")
 
 
@@ -102,7 +102,7 @@ class Family:
     layouts: tuple[Layout, ...]
     report_only: bool = False
     grace: int | None = None
-    grace_option: bytes = b""
+    grace_option: str = ""
     source: str = ""
 
 
@@ -247,7 +247,7 @@ def exe_agrees(match: Match, exe: bytes) -> bool:
         if rule == "shell":
             agrees = actual[-1] in SHELLS
         elif rule == "path":
-            agrees = _same_file((*folder, *match.components[match.start + len(folder) :]), actual)
+            agrees = _same_file(match.components[match.start :], actual)
         elif rule.startswith("folder/"):
             agrees = _same_file((*folder, *rule.split("/")[1:]), actual)
         else:
@@ -258,9 +258,9 @@ def exe_agrees(match: Match, exe: bytes) -> bool:
 
 
 def _same_file(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
-    tail = wanted[1:] if len(wanted) > 2 else wanted
-    if actual[-1].startswith(".nfs"):
-        return actual[-len(tail) : -1] == tail[:-1] != ()
+    if actual[-1].startswith(".nfs"):  # the name is gone: its folder has to say it all
+        folder = wanted[1:-1] or wanted[:-1]
+        return folder != () and actual[-len(folder) - 1 : -1] == folder
     tail = wanted[1:] or wanted
     return actual[-len(tail) :] == tail
 

@@ -187,7 +187,7 @@ def _unix(view: _View, argvs: Mapping[int, tuple[bytes, ...]]) -> Connections:
 
 def _is_stated(path: bytes, option: str, argv: tuple[bytes, ...]) -> bool:
     """Whether *argv* states *path*; one that was cut states nothing, and then any will do."""
-    paths = [] if option == "*" else _values(argv, option)
+    paths = [] if option == "*" else stated(argv, option)
     return not paths or path in paths
 
 
@@ -204,18 +204,13 @@ def _listening(view: _View) -> Iterator[tuple[int, Listens]]:
 
 def _stated_ports(argv: tuple[bytes, ...], options: Iterable[str]) -> Iterator[int]:
     for option in options:
-        for value in _values(argv, option):
+        for value in stated(argv, option):
             if value.isdigit() and len(value) <= 5:
                 yield int(value)
 
 
-def _values(argv: tuple[bytes, ...], option: str) -> list[bytes]:
+def stated(argv: tuple[bytes, ...], option: str) -> list[bytes]:
     """Return the values that *argv* gives an option, as `--option=value` or `--option value`."""
     name = option.encode()
     joined = [each[len(name) + 1 :] for each in argv if each.startswith(name + b"=")]
     return joined + [value for each, value in pairwise(argv) if each == name]
-
-
-def stated(argv: tuple[bytes, ...], option: bytes) -> list[bytes]:
-    """Return every value that *argv* states for *option*."""
-    return _values(argv, option.decode())

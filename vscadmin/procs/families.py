@@ -149,7 +149,7 @@ def _family(reader: _Reader, table: dict[str, Any]) -> Family:
         layouts=tuple(_layout(reader, each) for each in reader.tables(table, "layout")),
         report_only=reader.take(table, "report_only", bool, False),
         grace=seconds,
-        grace_option=reader.take(table, "grace_option", str, "").encode(),
+        grace_option=reader.take(table, "grace_option", str, ""),
         source=reader.take(table, "source", str, ""),
     )
     if not family.layouts:

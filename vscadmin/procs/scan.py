@@ -19,10 +19,10 @@ from vscadmin.procs.trees import concerned, executables_in, sightings
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
-_STAT_LIMIT = (
-    2048  # bytes; a stat line has 52 numbers and a name of 15 bytes (64 for kernel threads)
-)
+_STAT_LIMIT = 2048  # bytes; 52 numbers and a name of 15 bytes, 64 for kernel threads
 _FILE_LIMIT = 1 << 16  # bytes of any other file of /proc/PID
+# How a process that ends while it is read shows itself, a stat line cut short included.
+_GONE = (FileNotFoundError, ProcessLookupError, ValueError)
 
 
 def take_snapshot(
@@ -81,7 +81,7 @@ def read_processes() -> tuple[dict[int, Process], list[int]]:
     for pid in pids:
         try:
             processes[pid] = read_process(pid)
-        except (FileNotFoundError, ProcessLookupError, ValueError):
+        except _GONE:
             continue
         except OSError:
             unreadable.append(pid)
@@ -121,7 +121,7 @@ def _read_details(processes: dict[int, Process], pids: Iterable[int]) -> dict[in
         detail = _read_detail(pid)
         try:
             now = read_process(pid)
-        except (FileNotFoundError, ProcessLookupError, ValueError):
+        except _GONE:
             del processes[pid]
             continue
         except OSError:

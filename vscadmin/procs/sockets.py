@@ -7,9 +7,11 @@ another one a thread of ours enters it (setns(2) moves one thread, and needs roo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
+from collections.abc import Callable
 
 from vscadmin.model import NetTable, TcpSocket, UnixSocket
 from vscadmin.procs.nets import parse_tcp, parse_unix, parse_unix_reply, unix_request
@@ -18,6 +20,8 @@ _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG, include/uapi/linux/netlink.h
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _REPLY = 1 << 16  # bytes of one datagram; the kernel sends at most 32 KiB
 _DEADLINE = 5.0  # seconds
+Unix = tuple[UnixSocket, ...]
+
 _TRIES = 4  # a busy machine changes the list while it is read
 
 
@@ -28,8 +32,8 @@ def read_net(pid: int, name: str) -> NetTable:
     move to a namespace of its making, before we have read: then nothing is believed.
     """
     if name == _net_of("thread-self"):
-        return NetTable(_tcp("thread-self"), _unix(pid, name))
-    table = NetTable(_tcp(pid), _unix(pid, name))
+        return NetTable(_tcp("thread-self"), _unix("thread-self", _ask_kernel))
+    table = NetTable(_tcp(pid), _unix(pid, lambda: _inside(pid, name)))
     return table if _net_of(pid) == name else NetTable(None, None)
 
 
@@ -54,31 +58,27 @@ def _tcp(pid: int | str) -> tuple[TcpSocket, ...] | None:
     return tuple(tables)
 
 
-def _unix(pid: int, name: str) -> tuple[UnixSocket, ...] | None:
+def _unix(pid: int | str, ask: Callable[[], Unix]) -> Unix | None:
+    """Return what *ask* learns from the kernel, else the text that *pid* sees."""
     try:
-        if name == _net_of("thread-self"):
-            return _ask_kernel()
-        return _inside(pid, name)
+        return ask()
     except (OSError, ValueError):
         return _from_text(pid)
 
 
-def _ask_kernel() -> tuple[UnixSocket, ...]:
+def _ask_kernel() -> Unix:
     """Return the unix sockets of the namespace that this thread is in.
 
     Raises OSError or ValueError when the kernel refuses, or gave no consistent list in
     several tries.
     """
-    for left in reversed(range(_TRIES)):
-        try:
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(ValueError):
             return _ask_once()
-        except ValueError:
-            if not left:
-                raise
-    raise AssertionError("unreachable")
+    return _ask_once()
 
 
-def _ask_once() -> tuple[UnixSocket, ...]:
+def _ask_once() -> Unix:
     found: list[UnixSocket] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as ask:
         ask.settimeout(_DEADLINE)
@@ -90,12 +90,12 @@ def _ask_once() -> tuple[UnixSocket, ...]:
     return tuple(found)
 
 
-def _inside(pid: int, name: str) -> tuple[UnixSocket, ...]:
+def _inside(pid: int, name: str) -> Unix:
     """Ask in the network namespace of *pid*, in a thread that enters it and ends there."""
     import ctypes  # noqa: PLC0415 - only for namespaces that are not ours
 
     libc = ctypes.CDLL(None, use_errno=True)
-    answer: list[tuple[UnixSocket, ...]] = []
+    answer: list[Unix] = []
     failure: list[Exception] = []
 
     def enter() -> None:
@@ -119,7 +119,7 @@ def _inside(pid: int, name: str) -> tuple[UnixSocket, ...]:
     return answer[0]
 
 
-def _from_text(pid: int) -> tuple[UnixSocket, ...] | None:
+def _from_text(pid: int | str) -> Unix | None:
     try:
         with open(f"/proc/{pid}/net/unix", "rb") as file:
             return parse_unix(file.read())

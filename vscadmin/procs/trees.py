@@ -73,8 +73,10 @@ def executables_in(
 ) -> set[int]:
     """Return those of *exes* that lie in the folder of a sighted server, with descendants."""
     folders = set(_folders(sighted, sighted, details))
+    found = [pid for pid, exe in exes.items() if _lies_in(processes[pid], exe, folders)]
+    if not found:
+        return set()
     kin = Kinship(processes)
-    found = (pid for pid, exe in exes.items() if _lies_in(processes[pid], exe, folders))
     return {member for pid in found for member in kin.family(pid)}
 
 
@@ -233,8 +235,10 @@ class _Forester:
     def tree(self, sapling: _Sapling, saplings: list[_Sapling]) -> Tree:
         """Look closely at one tree: who is connected, where it runs, what could not be read."""
         root, family, layout = sapling.root, sapling.match.family, sapling.match.layout
-        members = sorted((self.processes[pid] for pid in sapling.pids), key=_by_age)
-        members.sort(key=lambda each: each.pid != root.pid)
+        members = sorted(
+            (self.processes[pid] for pid in sapling.pids),
+            key=lambda each: (each.pid != root.pid, *_by_age(each)),
+        )
         parent = self.kin.parent(root)
         where, where_words = self._place(root)
         return Tree(
@@ -337,7 +341,7 @@ class _Forester:
             if value.isdigit() and len(value) <= _LONGEST_GRACE
         ]
         if said:
-            return max(said), f"{family.grace_option.decode()} in its arguments"
+            return max(said), f"{family.grace_option} in its arguments"
         return None if family.grace is None else (family.grace, f"the default of {family.title}")
 
     def _host_started_at(self, members: Iterable[Process]) -> float | None:
