@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PINS   := .ci/constraints.txt
 
-.PHONY: help report test check real lint bench setup setup-test clean
+.PHONY: help report test check real lint bench lab lab-down setup setup-test clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -46,13 +46,22 @@ check: lint
 
 real: setup-test
 	@tests/setup.sh
-	@$(BIN)/python -m pytest -q tests/integration
+	@$(BIN)/python -m pytest -q tests/integration tests/lab
 
 test: check real
 
 # make bench    print the ratio tables
 bench: setup-test
 	@$(BIN)/python -m benchmarks
+
+# make lab      bring the demo cluster up (as root): two login nodes, Slurm, a laptop
+lab: setup-test
+	@tests/setup.sh
+	@$(BIN)/python -m tests.lab up
+
+# make lab-down take it away
+lab-down: setup-test
+	@$(BIN)/python -m tests.lab down
 
 # make clean    remove .venv and what tests left
 clean:

@@ -1,0 +1,78 @@
+"""The project as a site installs it for its nodes: a wheel in a virtual environment below /opt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+CHECKOUT: Final = Path(__file__).resolve().parents[2]
+
+_CACHE: Final = CHECKOUT / ".cache" / "lab"
+_SOURCES: Final = ("vscadmin", "pyproject.toml", "README.md", "LICENSE", ".ci/constraints.txt")
+_PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
+
+
+class InstallError(Exception):
+    """The project could not be installed."""
+
+
+def installed() -> Path:
+    """Return the folder that is a node's /opt/vscadmin; make it if the sources changed."""
+    python = _python()
+    target = _CACHE / f"opt-{_digest(python)}"
+    if not target.is_dir():
+        _CACHE.mkdir(parents=True, exist_ok=True)
+        for old in _CACHE.glob("opt-*"):
+            shutil.rmtree(old)
+        with tempfile.TemporaryDirectory(dir=_CACHE) as build:
+            os.replace(_build(Path(build), python), target)
+    return target
+
+
+def _python() -> str:
+    """Return an interpreter that ordinary users can run."""
+    for directory in ("/usr/bin", "/usr/local/bin"):
+        for name in ("python3", "python3.14", "python3.13", "python3.12", "python3.11"):
+            path = os.path.join(directory, name)
+            test = "import sys; sys.exit(sys.version_info < (3, 11))"
+            if os.access(path, os.X_OK) and _succeeds(path, "-c", test):
+                return path
+    raise InstallError("no Python 3.11 or newer in /usr/bin or /usr/local/bin for the lab's users")
+
+
+def _digest(python: str) -> str:
+    """Name the sources and the interpreter, so that a change of either is a new installation."""
+    digest = hashlib.sha256(python.encode())
+    for source in _SOURCES:
+        top = CHECKOUT / source
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(os.fsencode(path.relative_to(CHECKOUT)) + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(build: Path, python: str) -> Path:
+    os.umask(0o022)
+    target = build / "opt"
+    _run(python, "-m", "venv", "--without-pip", str(target))
+    _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(build))
+    (wheel,) = build.glob("*.whl")
+    pins = str(CHECKOUT / ".ci" / "constraints.txt")
+    _run(*_PIP, "--python", str(target / "bin" / "python"), "install", "-c", pins, str(wheel))
+    return target
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    if done.returncode != 0:
+        raise InstallError(f"cannot install vscadmin for the lab: {done.stderr.strip()[-800:]}")
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False).returncode == 0
