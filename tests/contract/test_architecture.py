@@ -32,7 +32,7 @@ PURE = {
     "procs/stat.py", "procs/nets.py", "procs/catalogue.py", "procs/clients.py",
     "procs/kinship.py", "procs/trees.py",
     "policy/settings.py", "policy/quiet.py", "policy/states.py", "policy/protect.py",
-    "policy/rules.py", "policy/decide.py", "policy/text.py",
+    "policy/rules.py", "policy/ladder.py", "policy/decide.py", "policy/text.py",
 }  # fmt: skip
 FORBIDDEN = {"os", "socket", "subprocess", "signal", "time", "structlog", "click", "psutil"}
 FORBIDDEN |= {"threading", "ctypes", "pathlib", "shutil", "random"}

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from vscadmin.model import Owner, ProcessKey, Tree
+from vscadmin.policy.ladder import NOWHERE, Rung, Standing, climb, remember
 from vscadmin.policy.protect import protection
 from vscadmin.policy.quiet import first_allowed
 from vscadmin.policy.rules import Case, Finding, Match, match
@@ -53,7 +54,8 @@ class Decision:
 
     *wanted* is what the rule asks for, *action* what is left of it after all that holds
     it back. *rule* names the rule that decided, or with *is_forecast* the one that is
-    first to come true if nothing changes.
+    first to come true if nothing changes. *standing* is what this run may do; *memory* is
+    what the next scan has to know.
     """
 
     tree: Tree
@@ -68,6 +70,8 @@ class Decision:
     steps: tuple[Step, ...]
     checked: tuple[Match, ...] = ()
     notes: tuple[str, ...] = ()
+    standing: Standing = NOWHERE
+    memory: History = NOTHING_KNOWN
 
 
 Plan = tuple[Decision, ...]
@@ -94,16 +98,21 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
     )
     chosen, is_forecast = _choose(checked)
     wanted = chosen.rule.action if chosen and not is_forecast else Action.KEEP
-    held_back = _held_back(case, scene, policy, now) if chosen else ()
-    steps = _steps(chosen, case, policy, now) if chosen and not held_back else ()
+    hindrances = _held_back(case, scene, policy, now)
+    held_back = hindrances if chosen else ()
     ceiling = Action.KEEP if held_back else _CEILING[policy.mode]
     if verdict.state is not State.ABANDONED:
         ceiling = _lesser(ceiling, Action.NOTIFY)
+    action = _lesser(wanted, ceiling)
+    standing = NOWHERE
+    if chosen and not is_forecast:
+        standing = climb(chosen.rule, action, case, policy, now)
+    steps = _steps(chosen, case, standing, policy, now) if chosen and not held_back else ()
     return Decision(
         tree=tree,
         owner=owner,
         verdict=verdict,
-        action=_lesser(wanted, ceiling),
+        action=action,
         wanted=wanted,
         rule=chosen.rule.name if chosen else None,
         is_forecast=is_forecast,
@@ -112,6 +121,8 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
         steps=steps,
         checked=checked,
         notes=_notes(tree, owner, policy, now),
+        standing=standing,
+        memory=remember(case, bool(hindrances), now),
     )
 
 
@@ -184,15 +195,19 @@ def _notes(tree: Tree, owner: Owner, policy: Policy, now: float) -> tuple[str, .
     return tuple(notes)
 
 
-def _steps(chosen: Match, case: Case, policy: Policy, now: float) -> tuple[Step, ...]:
+def _steps(
+    chosen: Match, case: Case, standing: Standing, policy: Policy, now: float
+) -> tuple[Step, ...]:
     """Return the earliest dates of what the rule leads to, and what the mode leaves of it.
 
     A tree that does not become abandoned by waiting is never ended.
     """
+    if standing.end_at is not None:
+        return (Step(standing.end_at, Action.TERMINATE, allowed=True),)
+    if standing.rung is Rung.TOLD:
+        return ()
     at = chosen.at if chosen.at is not None else now
-    session = policy.session
-    seen = now if case.history.first_seen is None else case.history.first_seen
-    told = max(at, seen + (session.confirm - 1) * session.confirm_span)
+    told = max(at, _confirmed_at(chosen, case, policy, now))
     dates = {Action.NOTIFY: told}
     if (abandoned_at := case.verdict.abandoned_at) is not None:
         over = max(told + (chosen.rule.notice or 0), abandoned_at)
@@ -202,3 +217,14 @@ def _steps(chosen: Match, case: Case, policy: Policy, now: float) -> tuple[Step,
         for action, date in dates.items()
         if action.rank <= chosen.rule.action.rank
     )
+
+
+def _confirmed_at(chosen: Match, case: Case, policy: Policy, now: float) -> float:
+    """Return when enough scans agree; a tree in its grace begins with the end of that."""
+    session, history, verdict = policy.session, case.history, case.verdict
+    begun = now
+    if chosen.rule.when.state is State.ABANDONED and verdict.state is State.GRACE:
+        begun = now if verdict.abandoned_at is None else verdict.abandoned_at
+    elif history.state is verdict.state and history.clear_since is not None:
+        begun = history.clear_since
+    return begun + (session.confirm - 1) * session.confirm_span

@@ -17,11 +17,21 @@ class CpuSample(NamedTuple):
     seconds: float
 
 
+class Told(NamedTuple):
+    """A notice that was delivered: when, and the earliest end that it promised."""
+
+    at: float
+    not_before: float
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """What earlier scans know of a tree; all None for one that is seen for the first time.
 
-    *state_since* is the first scan of an unbroken run of scans in *state*.
+    *state_since* is the first scan of an unbroken run of scans in *state*; *clear_since*
+    and *clear_scans* are the first and the number of those at its end that nothing held
+    back. *told* is the last delivered notice that announced an end since then, *notified*
+    are the rules whose notice was delivered since then.
     """
 
     first_seen: float | None = None
@@ -29,6 +39,10 @@ class History:
     previous_scan: float | None = None
     state: State | None = None
     state_since: float | None = None
+    clear_since: float | None = None
+    clear_scans: int = 0
+    told: Told | None = None
+    notified: frozenset[str] = frozenset()
     cpu: tuple[CpuSample, ...] = field(default=())
 
 
@@ -123,13 +137,19 @@ def _listening_words(tree: Tree) -> str:
 
 
 def _disconnected_since(tree: Tree, history: History) -> float | None:
-    """Return when the last client was seen, else when the tree was; None without history.
-
-    An extension host that started after the previous scan proves a client in between:
-    the server starts one only for a window.
-    """
+    """Return when the last client was seen, else when the tree was; None without history."""
     since = history.first_seen if history.last_client is None else history.last_client
-    if since is None or history.previous_scan is None:
-        return since
-    host = tree.host_started_at
-    return max(since, host) if host is not None and host > history.previous_scan else since
+    between = client_between(tree, history)
+    return since if since is None or between is None else max(since, between)
+
+
+def client_between(tree: Tree, history: History) -> float | None:
+    """Return when a client came that no scan has seen, None if none is known of.
+
+    An extension host that started after the previous scan proves one: the server starts
+    it only for a window.
+    """
+    host, previous = tree.host_started_at, history.previous_scan
+    if host is None or previous is None or host <= previous:
+        return None
+    return host

@@ -1,0 +1,1 @@
+"""ACTING: notices and terminations, each justified from the store; thin, and checks again."""
