@@ -24,7 +24,8 @@ ARROWS = {
     "config": {"policy", "units", "errors"},
     "procs": _LEAVES | {"procs"},
     "policy": _LEAVES | {"policy"},
-    "cli": _LEAVES | {"cli", "config", "logs", "policy", "procs", "trust"},
+    "cleanup": _LEAVES | {"cleanup", "policy", "procs", "trust", "logs"},
+    "cli": _LEAVES | {"cli", "cleanup", "config", "logs", "policy", "procs", "trust"},
     "__main__": {"cli"},
 }
 PURE = {

@@ -137,7 +137,7 @@ def up(name: str) -> Cluster:
         except BaseException:
             _take_down(name)
             raise
-        (STATE / name / _COMPLETE).write_text(str(CHECKOUT))
+        (STATE / name / _COMPLETE).write_text(str(software))
         return cluster
 
 
@@ -168,6 +168,11 @@ def find(name: str) -> Cluster | None:
     if not cgroups.members(name, _SWITCH):
         return None
     return Cluster(name, nodes)
+
+
+def is_outdated(name: str) -> bool:
+    """Tell whether the lab *name* runs another state of the project than the checkout's."""
+    return (STATE / name / _COMPLETE).read_text() != str(installed())
 
 
 def check_machine() -> None:

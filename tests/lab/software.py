@@ -14,6 +14,7 @@ from typing import Final
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 _CACHE: Final = CHECKOUT / ".cache" / "lab"
+_KEPT: Final = 3
 _SOURCES: Final = ("vscadmin", "pyproject.toml", "README.md", "LICENSE", ".ci/constraints.txt")
 _PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
@@ -28,11 +29,17 @@ def installed() -> Path:
     target = _CACHE / f"opt-{_digest(python)}"
     if not target.is_dir():
         _CACHE.mkdir(parents=True, exist_ok=True)
-        for old in _CACHE.glob("opt-*"):
-            shutil.rmtree(old)
+        _forget_old()
         with tempfile.TemporaryDirectory(dir=_CACHE) as build:
             os.replace(_build(Path(build), python), target)
     return target
+
+
+def _forget_old() -> None:
+    """Remove all but the newest installations: a lab that is up may still run one of those."""
+    found = sorted(_CACHE.glob("opt-*"), key=lambda each: each.stat().st_mtime)
+    for old in found[:-_KEPT]:
+        shutil.rmtree(old)
 
 
 def _python() -> str:
