@@ -1,13 +1,17 @@
 """A small client of VS Code's own remote protocol, for tests with a real server.
 
 As a program it is an editor's window which a test can kill:
-``client.py --port N --token T --commit C [--extension-host]``.
+``client.py --port N --token T --commit C [--extension-host] [--socks HOST:PORT] [--read FILE]``.
+It needs nothing but Python, so that it runs from wherever it has been copied to.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import hashlib
+import io
 import json
 import queue
 import socket
@@ -16,13 +20,13 @@ import sys
 import threading
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from typing import Self
+from typing import Any, Final, Self
 
 Endpoint = tuple[str, int] | Path
 """Where a server listens: host and port, or the path of its unix socket."""
+
+Socks = tuple[str, int] | None
+"""Where a SOCKS 5 proxy listens, as `ssh -D` does, if connections go through one."""
 
 MANAGEMENT: Final = 1
 EXTENSION_HOST: Final = 2
@@ -39,6 +43,7 @@ _INITIALIZED: Final = b"\x01"
 _READY: Final = b"\x02"
 _TERMINATE: Final = b"\x03"
 
+_AUTHORITY: Final = "ssh-remote+test"
 _KEEP_ALIVE_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 30.0
 
@@ -51,14 +56,6 @@ class ConnectionLostError(Exception):
     """The server closed the connection, or did not answer in time."""
 
 
-class Frame(NamedTuple):
-    """One message: only regular ones are numbered, and must be acknowledged."""
-
-    kind: int
-    number: int
-    payload: bytes
-
-
 class Connection:
     """One connection to the server, kept alive by a thread of its own.
 
@@ -66,7 +63,9 @@ class Connection:
     20 seconds, so reading cannot wait until a test gets round to it.
     """
 
-    def __init__(self, endpoint: Endpoint, token: str, commit: str, kind: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, token: str, commit: str, socks: Socks, kind: int
+    ) -> None:
         self.messages: queue.Queue[bytes] = queue.Queue()
         self._kind = kind
         self._sending = threading.Lock()
@@ -75,8 +74,12 @@ class Connection:
         self._held = b""
         self._said_goodbye = False
         self._lost = threading.Event()
-        self._socket = _connect(endpoint)
+        self._socket = socket.socket(
+            socket.AF_UNIX if isinstance(endpoint, Path) else socket.AF_INET
+        )
+        self._socket.settimeout(_ANSWER_SECONDS)
         try:
+            self._connect(endpoint, socks)
             self._upgrade()
             self._shake_hands(token, commit)
         except BaseException:
@@ -116,8 +119,30 @@ class Connection:
         self._socket.close()
 
     def _write(self, kind: int, payload: bytes = b"", number: int = 0) -> None:
-        header = _HEADER.pack(kind, number, self._received, len(payload))
-        self._socket.sendall(header + payload)
+        self._socket.sendall(_HEADER.pack(kind, number, self._received, len(payload)) + payload)
+
+    def _connect(self, endpoint: Endpoint, socks: Socks) -> None:
+        if isinstance(endpoint, tuple):
+            self._socket.connect(socks or endpoint)
+            if socks:
+                self._ask_proxy(*endpoint)
+        elif socks:
+            raise ValueError(f"SOCKS reaches TCP ports only, not {endpoint}: use ssh -L PORT:PATH")
+        else:
+            self._socket.connect(str(endpoint))
+
+    def _ask_proxy(self, host: str, port: int) -> None:
+        """Have the SOCKS 5 proxy connect us to *port* of the address *host*.
+
+        OpenSSH says yes before it has tried, and closes the connection if nobody listens.
+        """
+        request = b"\x05\x01\x00\x01" + socket.inet_aton(host) + port.to_bytes(2, "big")
+        for words, size in ((b"\x05\x01\x00", 2), (request, 10)):
+            self._socket.sendall(words)
+            self._fill(size)
+            answer, self._held = self._held[:size], self._held[size:]
+            if not answer.startswith(b"\x05\x00"):
+                raise ConnectionRefusedByServerError(f"the SOCKS proxy: {answer!r}")
 
     def _upgrade(self) -> None:
         query = f"reconnectionToken={uuid.uuid4()}&reconnection=false&skipWebSocketFrames=true"
@@ -127,52 +152,43 @@ class Connection:
             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
         while b"\r\n\r\n" not in self._held:
-            self._fill()
+            self._fill(len(self._held) + 1)
         head, _, self._held = self._held.partition(b"\r\n\r\n")
         status = head.partition(b"\r\n")[0].decode("latin-1")
         if " 101 " not in status:
             raise ConnectionRefusedByServerError(status)
 
     def _shake_hands(self, token: str, commit: str) -> None:
-        self._control({"type": "auth", "auth": token, "data": str(uuid.uuid4())})
-        self._answer()
-        request: dict[str, Any] = {
-            "type": "connectionType",
-            "signedData": token,
-            "desiredConnectionType": self._kind,
-            "commit": commit,
-        }
+        self._ask({"type": "auth", "auth": token, "data": str(uuid.uuid4())})
+        kind: dict[str, Any] = {"type": "connectionType", "desiredConnectionType": self._kind}
         if self._kind == EXTENSION_HOST:
-            request["args"] = {"language": "en", "break": False, "port": None, "env": {}}
-        self._control(request)
-        self._answer()
+            kind["args"] = {"language": "en", "break": False, "port": None, "env": {}}
+        self._ask({**kind, "signedData": token, "commit": commit})
 
-    def _control(self, message: dict[str, Any]) -> None:
+    def _ask(self, message: dict[str, Any]) -> None:
+        """Send a control message, and wait for an answer that is no refusal."""
         self._write(_CONTROL, json.dumps(message).encode())
-
-    def _answer(self) -> dict[str, Any]:
-        """Return the server's next control message, unless it is a refusal."""
-        while (frame := self._frame()).kind != _CONTROL:
-            pass
-        answer: dict[str, Any] = json.loads(frame.payload)
-        if answer.get("type") == "error":
+        kind = 0
+        while kind != _CONTROL:
+            kind, _number, payload = self._frame()
+        if (answer := json.loads(payload)).get("type") == "error":
             raise ConnectionRefusedByServerError(answer["reason"])
-        return answer
 
-    def _fill(self) -> None:
-        if not (data := self._socket.recv(65536)):
-            raise ConnectionLostError("the server closed the connection")
-        self._held += data
+    def _fill(self, size: int) -> None:
+        """Receive until *size* bytes are held."""
+        while len(self._held) < size:
+            if not (data := self._socket.recv(65536)):
+                raise ConnectionLostError("the server closed the connection")
+            self._held += data
 
-    def _frame(self) -> Frame:
-        while len(self._held) < _HEADER.size:
-            self._fill()
+    def _frame(self) -> tuple[int, int, bytes]:
+        """Return a message's kind, number (regular ones have one) and payload."""
+        self._fill(_HEADER.size)
         kind, number, _acknowledged, length = _HEADER.unpack_from(self._held)
         end = _HEADER.size + length
-        while len(self._held) < end:
-            self._fill()
+        self._fill(end)
         payload, self._held = self._held[_HEADER.size : end], self._held[end:]
-        return Frame(kind, number, payload)
+        return kind, number, payload
 
     def _hold(self) -> None:
         self._socket.settimeout(_KEEP_ALIVE_SECONDS)
@@ -184,13 +200,13 @@ class Connection:
 
     def _hold_once(self) -> None:
         try:
-            frame = self._frame()
+            kind, number, payload = self._frame()
         except TimeoutError:
             self._respond(_KEEP_ALIVE)
             return
-        if frame.kind == _REGULAR:
-            self._received = frame.number
-            self.messages.put(frame.payload)
+        if kind == _REGULAR:
+            self._received = number
+            self.messages.put(payload)
             self._respond(_ACK)
 
     def _respond(self, kind: int) -> None:
@@ -207,11 +223,12 @@ class Connection:
 class Client:
     """One editor's window: a management connection and, if asked for, an extension host."""
 
-    def __init__(self, endpoint: Endpoint, token: str, commit: str) -> None:
-        self._server = (endpoint, token, commit)
+    def __init__(self, endpoint: Endpoint, token: str, commit: str, socks: Socks = None) -> None:
+        self._commit = commit
+        self._open = functools.partial(Connection, endpoint, token, commit, socks)
         self._calls = 0
         self._management: Connection | None = None
-        self._extension_hosts: list[Connection] = []
+        self._connections: list[Connection] = []
 
     def __enter__(self) -> Self:
         return self
@@ -222,25 +239,25 @@ class Client:
     @property
     def alive(self) -> bool:
         """Tell whether the server has dropped none of the connections."""
-        return all(connection.alive for connection in self._connections())
+        return all(connection.alive for connection in self._connections)
 
     def management(self) -> Connection:
         """Open the management connection, the first one of every window."""
         if self._management is None:
-            self._management = Connection(*self._server, MANAGEMENT)
-            self._management.send(_encode("renderer"))
-            while _decode_all(self._management.receive())[0] != [200]:
+            self._connections.append(management := self._open(MANAGEMENT))
+            management.send(_encode("renderer"))
+            while _decode_all(management.receive())[0] != [200]:
                 pass
+            self._management = management
         return self._management
 
     def extension_host(self) -> Connection:
         """Have the server start an extension host, and wait until it has initialised."""
         environment = self.call("remoteextensionsenvironment", "getEnvironmentData", {})
-        connection = Connection(*self._server, EXTENSION_HOST)
-        self._extension_hosts.append(connection)
+        self._connections.append(connection := self._open(EXTENSION_HOST))
         while connection.receive() != _READY:
             pass
-        connection.send(json.dumps(_init_data(self._server[2], environment)).encode())
+        connection.send(json.dumps(_init_data(self._commit, environment)).encode())
         while connection.receive() != _INITIALIZED:
             pass
         return connection
@@ -259,64 +276,40 @@ class Client:
                 raise ConnectionRefusedByServerError(f"{channel}.{command}: {body}")
             return body[0]
 
+    def read_file(self, path: Path) -> bytes:
+        """Return what is in the file *path* on the server's side, as opening it does."""
+        uri = {"$mid": 1, "scheme": "vscode-remote", "authority": _AUTHORITY, "path": str(path)}
+        content: bytes = self.call("remoteFilesystem", "readFile", [uri, {"atomic": False}])
+        return content
+
     def close(self) -> None:
         """Close every connection cleanly, as closing the window does."""
-        for connection in self._connections():
+        for connection in reversed(self._connections):
             connection.close()
-
-    def _connections(self) -> list[Connection]:
-        return [c for c in (*self._extension_hosts, self._management) if c is not None]
-
-
-def _connect(endpoint: Endpoint) -> socket.socket:
-    if isinstance(endpoint, tuple):
-        return socket.create_connection(endpoint, timeout=_ANSWER_SECONDS)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(_ANSWER_SECONDS)
-    try:
-        connection.connect(str(endpoint))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _init_data(commit: str, environment: dict[str, Any]) -> dict[str, Any]:
-    """Return what a window tells its extension host: no folder, no extensions.
-
-    The parent's pid is what makes the host end by itself when its server is killed.
-    """
+    """Return a window's words to its extension host, which ends by itself with its parent."""
     homes = {k: environment[k] for k in ("appRoot", "globalStorageHome", "workspaceStorageHome")}
+    none: dict[str, Any] = {"allExtensions": [], "myExtensions": [], "activationEvents": {}}
+    empty: dict[str, Any] = {"version": "", "workspace": None, "telemetryInfo": {}, "loggers": []}
+    fixed = {**empty, "logLevel": 3, "autoStart": True, "uiKind": 1}
     return {
-        "version": "",
+        **fixed,
         "commit": commit,
         "parentPid": environment["pid"],
         "environment": {"appName": "tests", "appLanguage": "en", "appUriScheme": "vscode", **homes},
-        "workspace": None,
-        "remote": {"isRemote": True, "authority": "ssh-remote+test", "connectionData": None},
+        "remote": {"isRemote": True, "authority": _AUTHORITY, "connectionData": None},
         "consoleForward": {"includeStack": False, "logNative": False},
-        "extensions": {
-            "versionId": 1,
-            "allExtensions": [],
-            "myExtensions": [],
-            "activationEvents": {},
-        },
-        "telemetryInfo": {},
-        "logLevel": 3,
-        "loggers": [],
+        "extensions": {"versionId": 1, **none},
         "logsLocation": environment["extensionHostLogsPath"],
-        "autoStart": True,
-        "uiKind": 1,
     }
 
 
 def _length(number: int) -> bytes:
     """Encode *number* seven bits at a time, the lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
+    rest, low = number >> 7, number & 0x7F
+    return bytes([low | 0x80]) + _length(rest) if rest else bytes([low])
 
 
 def _encode(value: object) -> bytes:
@@ -335,60 +328,68 @@ def _encode(value: object) -> bytes:
 
 def _decode_all(data: bytes) -> list[Any]:
     """Decode every value of one message: a header and mostly a body."""
-    values: list[Any] = []
-    position = 0
-    while position < len(data):
-        value, position = _decode(data, position)
-        values.append(value)
-    return values
+    stream = io.BytesIO(data)
+    return [_decode(kind, stream) for kind in iter(lambda: stream.read(1), b"")]
 
 
-def _decode(data: bytes, position: int) -> tuple[Any, int]:
-    kind, position = data[position], position + 1
-    if kind == 0:
-        return None, position
-    number = shift = 0
-    while True:
-        byte, position = data[position], position + 1
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            break
-    if kind == 6:
-        return number, position
-    if kind == 4:
-        items = []
-        for _ in range(number):
-            item, position = _decode(data, position)
-            items.append(item)
-        return items, position
-    raw, position = data[position : position + number], position + number
-    if kind == 1:
-        return raw.decode(), position
-    return json.loads(raw) if kind == 5 else raw, position
+def _decode(kind: bytes, stream: io.BytesIO) -> Any:
+    if kind == b"\x00":
+        return None
+    number = _read_length(stream)
+    if kind == b"\x06":
+        return number
+    if kind == b"\x04":
+        return [_decode(stream.read(1), stream) for _ in range(number)]
+    raw = stream.read(number)
+    if kind == b"\x01":
+        return raw.decode()
+    return json.loads(raw) if kind == b"\x05" else raw
 
 
-def main() -> int:
-    """Hold a window open until standard input ends."""
+def _read_length(stream: io.BytesIO) -> int:
+    byte = stream.read(1)[0]
+    return byte if byte < 0x80 else byte & 0x7F | _read_length(stream) << 7
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--port", type=int, help="TCP port on 127.0.0.1")
     where.add_argument("--socket", type=Path, help="unix socket")
+    parser.add_argument("--socks", type=_host_and_port, metavar="HOST:PORT", help="SOCKS 5 proxy")
     parser.add_argument("--token", required=True)
     parser.add_argument("--commit", required=True)
     parser.add_argument("--extension-host", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("--read", type=Path, metavar="FILE", help="print its length and SHA-256")
+    return parser.parse_args()
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+def _hold_open(client: Client, options: argparse.Namespace) -> None:
+    client.management()
+    if options.extension_host:
+        client.extension_host()
+    print("connected", flush=True)
+    if options.read:
+        content = client.read_file(options.read)
+        print(f"read {len(content)} {hashlib.sha256(content).hexdigest()}", flush=True)
+    sys.stdin.buffer.read()
+    if not client.alive:
+        raise ConnectionLostError("the server closed the connection")
+
+
+def main() -> int:
+    """Hold a window open until standard input ends."""
+    options = _options()
     endpoint = options.socket or ("127.0.0.1", options.port)
     try:
-        with Client(endpoint, options.token, options.commit) as client:
-            client.management()
-            if options.extension_host:
-                client.extension_host()
-            print("connected", flush=True)
-            sys.stdin.buffer.read()
-            if not client.alive:
-                raise ConnectionLostError("the server closed the connection")
-    except (OSError, ConnectionLostError, ConnectionRefusedByServerError) as error:
+        with Client(endpoint, options.token, options.commit, options.socks) as client:
+            _hold_open(client, options)
+    except (OSError, ValueError, ConnectionLostError, ConnectionRefusedByServerError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     print("closed", flush=True)

@@ -1,16 +1,20 @@
 /* A stand-in for VS Code's closed command line program, code-<commit>.
  *
- * As the real one's `command-shell` does it listens on a TCP port, starts the
- * server on a unix socket as its child, and stands between the two. The real one
- * speaks msgpack RPC with its client; this one copies bytes. */
+ * As the real one's `command-shell` does it listens on a TCP port (or, told
+ * --on-socket, on a unix socket), starts the server on a unix socket as its child,
+ * stands between the two, and ends with the process of --parent-process-id: the server
+ * stays. The real one speaks msgpack RPC with its client; this one copies bytes. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,8 +23,10 @@
 #define CONNECT_PAUSE_US 100000
 #define LINGER_POLLS 100
 #define LINGER_PAUSE_US 10000
+#define PARENT_POLL_MS 1000
 
 static struct sockaddr_un backend = {.sun_family = AF_UNIX};
+static struct sockaddr_un frontend = {.sun_family = AF_UNIX};
 
 struct pair {
 	int from, to, *open;
@@ -133,43 +139,106 @@ static int listen_on_loopback(int *port)
 	return fd;
 }
 
-int main(int argc, char **argv)
+static int listen_on_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	mode_t mask = umask(0077);
+
+	if (bind(fd, (struct sockaddr *)&frontend, sizeof frontend) != 0 || listen(fd, 64) != 0)
+		die("listen");
+	umask(mask);
+	return fd;
+}
+
+/* Each of the two sockets has a name of its own, as short as the real one's. */
+static void name_socket(struct sockaddr_un *address)
 {
 	char uuid[37] = "";
-	const char *data_dir = NULL, *commit = strstr(argv[0], "/code-");
 	FILE *random = fopen("/proc/sys/kernel/random/uuid", "r");
-	char grace[64], *grace_argument = NULL;
+
+	if (!random || fscanf(random, "%36s", uuid) != 1)
+		die("uuid");
+	fclose(random);
+	snprintf(address->sun_path, sizeof address->sun_path, "/tmp/code-%s", uuid);
+}
+
+/* The value of an option given as `--name value` or `--name=value`. */
+static char *option(int argc, char **argv, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (int i = 2; i < argc; i++) {
+		if (strncmp(argv[i], name, length) != 0)
+			continue;
+		if (argv[i][length] == '=')
+			return argv[i] + length + 1;
+		if (argv[i][length] == '\0' && i + 1 < argc)
+			return argv[i + 1];
+	}
+	return NULL;
+}
+
+static int given(int argc, char **argv, const char *name)
+{
+	for (int i = 2; i < argc; i++)
+		if (strcmp(argv[i], name) == 0)
+			return 1;
+	return 0;
+}
+
+static void accept_client(int listener)
+{
+	pthread_t thread;
+	int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+	if (client < 0)
+		return;
+	if (pthread_create(&thread, NULL, serve, (void *)(long)client) != 0)
+		die("pthread_create");
+	pthread_detach(thread);
+}
+
+/* Serve until the process *parent* is gone; without one, for ever. */
+static void run(int listener, pid_t parent)
+{
+	struct pollfd waiting = {.fd = listener, .events = POLLIN};
+
+	while (parent == 0 || kill(parent, 0) == 0 || errno == EPERM)
+		if (poll(&waiting, 1, PARENT_POLL_MS) > 0)
+			accept_client(listener);
+	if (frontend.sun_path[0])
+		unlink(frontend.sun_path);
+}
+
+int main(int argc, char **argv)
+{
+	const char *commit = strstr(argv[0], "/code-");
+	const char *data_dir = option(argc, argv, "--cli-data-dir");
+	const char *parent = option(argc, argv, "--parent-process-id");
+	const char *seconds = option(argc, argv, "--reconnection-grace-time");
+	char grace[64];
 	int port, listener;
 
-	for (int i = 2; i + 1 < argc; i++) {
-		if (strcmp(argv[i], "--cli-data-dir") == 0)
-			data_dir = argv[i + 1];
-		if (strcmp(argv[i], "--reconnection-grace-time") == 0) {
-			snprintf(grace, sizeof grace, "%s=%s", argv[i], argv[i + 1]);
-			grace_argument = grace;
-		}
-	}
 	if (argc < 2 || strcmp(argv[1], "command-shell") != 0 || !data_dir || !commit) {
 		fprintf(stderr, "usage: /PATH/code-COMMIT command-shell --cli-data-dir DIR ...\n");
 		return 2;
 	}
-	if (!random || fscanf(random, "%36s", uuid) != 1)
-		die("uuid");
-	fclose(random);
-	snprintf(backend.sun_path, sizeof backend.sun_path, "/tmp/code-%s", uuid);
+	name_socket(&backend);
+	if (given(argc, argv, "--on-socket")) {
+		name_socket(&frontend);
+		listener = listen_on_socket();
+	} else {
+		listener = listen_on_loopback(&port);
+	}
 	/* Not SIG_IGN: the launcher would inherit that, and wait for its node in vain. */
 	sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT}, NULL);
-	listener = listen_on_loopback(&port);
-	start_server(data_dir, commit + strlen("/code-"), grace_argument);
-	printf("Listening on 127.0.0.1:%d\n", port);
+	snprintf(grace, sizeof grace, "--reconnection-grace-time=%s", seconds ? seconds : "");
+	start_server(data_dir, commit + strlen("/code-"), seconds ? grace : NULL);
+	if (frontend.sun_path[0])
+		printf("Listening on %s\n", frontend.sun_path);
+	else
+		printf("Listening on 127.0.0.1:%d\n", port);
 	fflush(stdout);
-	for (;;) {
-		pthread_t thread;
-		int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-		if (client < 0)
-			continue;
-		if (pthread_create(&thread, NULL, serve, (void *)(long)client) != 0)
-			die("pthread_create");
-		pthread_detach(thread);
-	}
+	run(listener, parent ? atoi(parent) : 0);
+	return 0;
 }

@@ -10,7 +10,7 @@ readonly STAMP="code-server $RELEASE, node $NODE, recipe $RECIPE"
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly HERE CACHE=${VSCADMIN_VSCODE_CACHE:-${HERE%/*/*/*}/.cache/vscode}
-readonly TARGET=$CACHE/server LOG=$CACHE/install.log
+readonly TARGET=$CACHE/server LOG=$CACHE/install.log CLI=$HERE/code_cli.c
 
 EXTENSIONS=(configuration-editing git git-base json json-language-features)
 # What server-main.js, the extension host, the file watcher and the pty host import.
@@ -22,6 +22,9 @@ MODULES=(
   https-proxy-agent minimist node-pty vscode-regexpp ws yauzl yazl
 )
 readonly EXTENSIONS MODULES
+
+# The stand-in for VS Code's CLI has a stamp of its own: a change in it compiles only that.
+cli_installed() { [[ -f $TARGET/.cli-stamp && $(<"$TARGET/.cli-stamp") == "$(cksum <"$CLI")" ]]; }
 
 installed() { [[ -f $TARGET/.stamp && $(<"$TARGET/.stamp") == "$STAMP" ]]; }
 
@@ -132,8 +135,6 @@ build() {
   unpack_server
   install_modules
   step "product.json is not what this recipe expects" as_released
-  step "cannot compile the stand-in for VS Code's CLI" \
-    gcc -O1 -Wall -Wextra -pthread -o "$BUILD/code-cli" "$HERE/code_cli.c"
   rm -rf "$BUILD/venv" "$BUILD"/*.tgz
   chmod -R a+rX,go-w "$BUILD"
   echo "$STAMP" >"$BUILD/.stamp"
@@ -141,14 +142,24 @@ build() {
   mv "$BUILD" "$TARGET"
 }
 
+install_cli() {
+  [[ -w $TARGET ]] || fail "cannot write to $TARGET"
+  step "cannot compile the stand-in for VS Code's CLI" \
+    gcc -O1 -Wall -Wextra -pthread -o "$TARGET/code-cli.new" "$CLI"
+  chmod 755 "$TARGET/code-cli.new"
+  mv "$TARGET/code-cli.new" "$TARGET/code-cli"
+  cksum <"$CLI" >"$TARGET/.cli-stamp"
+}
+
 main() {
-  installed && return
+  installed && cli_installed && return
   [[ $(uname -s) == Linux ]] || fail "VS Code's server is installed on Linux only"
   mkdir -p "$CACHE" 2>/dev/null || fail "cannot make $CACHE"
   [[ -w $CACHE ]] || fail "cannot write to $CACHE"
   exec 9>"$CACHE/lock"
   flock 9
   installed || build
+  cli_installed || install_cli
 }
 
 main

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -25,7 +28,6 @@ from tests.integration.vscode.fixtures import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = ["exec_server", "legacy_server", "vscode_server_installed", "vscode_user"]
 
@@ -78,6 +80,35 @@ def test_a_window_connects_and_disconnects(legacy_server: server.RunningServer) 
         assert connected.alive
         environment = connected.call("remoteextensionsenvironment", "getEnvironmentData", {})
         assert environment["pid"] == legacy_server.node_pid
+
+
+def test_a_window_reads_a_file(legacy_server: server.RunningServer) -> None:
+    content = os.urandom(300_000)
+    path = legacy_server.home / "a file.bin"
+    path.write_bytes(content)
+    with window(legacy_server) as connected:
+        assert connected.read_file(path) == content
+        with pytest.raises(client.ConnectionRefusedByServerError, match="EntryNotFound"):
+            connected.read_file(path.with_name("absent"))
+
+
+def test_the_program_reads_a_file_from_wherever_it_lies(
+    legacy_server: server.RunningServer, tmp_path: Path
+) -> None:
+    program = shutil.copy(client.__file__, tmp_path)
+    path = legacy_server.home / "file"
+    path.write_bytes(b"text\n")
+    digest = hashlib.sha256(b"text\n").hexdigest()
+    argv = [sys.executable, "-I", "-S", program, "--port", str(legacy_server.port)]
+    argv += ["--token", legacy_server.token, "--commit", legacy_server.commit, "--read", str(path)]
+    done = subprocess.run(argv, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == (f"connected\nread 5 {digest}\nclosed\n", "")
+
+
+def test_a_proxy_reaches_no_unix_socket() -> None:
+    window = client.Client(Path("/tmp/sock"), "token", "0" * 40, ("127.0.0.1", 1080))
+    with pytest.raises(ValueError, match="SOCKS reaches TCP ports only"):
+        window.management()
 
 
 def test_a_wrong_token_is_refused(legacy_server: server.RunningServer) -> None:
