@@ -47,3 +47,44 @@ class ConfigError(VscadminError):
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class PlanRefusedError(VscadminError):
+    """More would be ended at once than the policy allows, or not what was approved."""
+
+    exit_code = Exit.PLAN_REFUSED
+
+    def __init__(self, words: str, plan_hash: str = "") -> None:
+        super().__init__(words)
+        self.plan_hash = plan_hash
+
+
+class NotPermittedError(VscadminError):
+    """Only root may do this."""
+
+    exit_code = Exit.NOT_PERMITTED
+
+
+class LockHeldError(VscadminError):
+    """Another run holds the lock: this one does nothing, and the next comes soon enough."""
+
+    exit_code = Exit.LOCK_HELD
+
+
+class StoreError(VscadminError):
+    """The store may not be used until an admin sees to it, so it counts as configuration.
+
+    Others could change it, a newer vscadmin wrote it, or it is another program's database.
+    """
+
+    exit_code = Exit.BAD_CONFIGURATION
+
+
+class StoreFailedError(StoreError):
+    """The store could not be read or written now: a full disk, a busy or a damaged file.
+
+    What is not recorded must not be done: the run stops there, and what it left undone
+    makes it incomplete. The next one tries again.
+    """
+
+    exit_code = Exit.INCOMPLETE

@@ -63,25 +63,41 @@ class Scenario:
 def load(path: Path) -> Scenario:
     """Read the scenario at *path*; see docs/scenarios.md for the format."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
-    processes = {each.pid: each for each in _processes(data["ps"])}
+    return Scenario(
+        data.get("expect", []),
+        read_snapshot(data, NOW),
+        {int(pid): _history(each) for pid, each in data.get("history", {}).items()},
+        read_policy(data, path),
+    )
+
+
+def read_policy(data: dict[str, Any], path: Path) -> Policy:
+    """Return the policy that a scenario states, else the built-in one."""
+    text = data.get("policy")
+    return Policy() if text is None else parse_policy(text.encode(), str(path))
+
+
+def read_snapshot(data: dict[str, Any], taken_at: float) -> Snapshot:
+    """Return the process table of *data*; its ELAPSED is as of NOW, whenever it was taken."""
+    lines = data["ps"] + "\n".join(data.get("add", []))
+    without, cpu = data.get("without", []), data.get("cpu", {})
+    processes = {
+        each.pid: each._replace(cpu_ticks=int(cpu.get(str(each.pid), 0) * TICKS))
+        for each in _processes(lines)
+        if each.pid not in without
+    }
     tcp, held_tcp = _tcp(data.get("tcp", ""))
     unix, held_unix = _unix(data.get("unix", ""))
     held = {pid: held_tcp.get(pid, set()) | held_unix.get(pid, set()) for pid in processes}
     details = {pid: _detail(each, data, held[pid]) for pid, each in processes.items()}
-    text = data.get("policy")
-    return Scenario(
-        data.get("expect", []),
-        Snapshot(
-            boot_id="recorded",
-            boot_time=BOOT,
-            taken_at=NOW,
-            ticks_per_second=TICKS,
-            processes=processes,
-            details=details,
-            nets={_NET: NetTable(tcp, unix)},
-        ),
-        {int(pid): _history(each) for pid, each in data.get("history", {}).items()},
-        Policy() if text is None else parse_policy(text.encode(), str(path)),
+    return Snapshot(
+        boot_id=data.get("boot_id", "recorded"),
+        boot_time=BOOT,
+        taken_at=taken_at,
+        ticks_per_second=TICKS,
+        processes=processes,
+        details=details,
+        nets={_NET: NetTable(tcp, unix)},
     )
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.scenarios import ladder
 from tests.scenarios.table import Scenario, load
 from vscadmin.policy.decide import Decision
 
-FILES = sorted(Path(__file__).parent.rglob("*.toml"))
+HERE = Path(__file__).parent
+LADDERS = sorted((HERE / "ladder").glob("*.toml"))
+FILES = [path for path in sorted(HERE.rglob("*.toml")) if path not in LADDERS]
 
 
 def seen(decision: Decision) -> dict[str, Any]:
@@ -47,6 +50,17 @@ def test_the_scenario_comes_out_as_recorded(path: Path) -> None:
     for root, wanted in expected.items():
         assert {"product", "state", "members"} <= wanted.keys(), "say at least these"
         assert {key: found[root][key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize("path", LADDERS, ids=lambda path: path.stem)
+def test_the_ladder_is_climbed_as_told(path: Path) -> None:
+    for scan in ladder.scans(path):
+        found = {d.tree.root.pid: ladder.seen(d, scan.ended) for d in scan.plan}
+        expected = {each["root"]: each for each in scan.expected}
+        assert sorted(found) == sorted(expected), f"at {scan.at}: these roots, and no others"
+        for root, wanted in expected.items():
+            assert {"state", "rung", "due"} <= wanted.keys(), "say at least these"
+            assert {key: found[root][key] for key in wanted} == wanted, f"at {scan.at}"
 
 
 def test_there_are_scenarios_for_every_family() -> None:
