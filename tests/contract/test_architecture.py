@@ -19,7 +19,7 @@ ARROWS = {
     "errors": set(),
     "escape": set(),
     "version": set(),
-    "logs": {"errors"},
+    "logs": {"errors", "escape", "trust"},
     "trust": {"errors"},
     "config": {"policy", "units", "errors"},
     "procs": _LEAVES | {"procs"},
@@ -34,6 +34,8 @@ PURE = {
     "procs/kinship.py", "procs/trees.py",
     "policy/settings.py", "policy/quiet.py", "policy/states.py", "policy/protect.py",
     "policy/rules.py", "policy/ladder.py", "policy/decide.py", "policy/text.py",
+    "cleanup/events.py", "cleanup/splay.py",
+    "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py",
 }  # fmt: skip
 FORBIDDEN = {"os", "socket", "subprocess", "signal", "time", "structlog", "click", "psutil"}
 FORBIDDEN |= {"threading", "ctypes", "pathlib", "shutil", "random"}
