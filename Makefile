@@ -9,6 +9,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PINS   := .ci/constraints.txt
+LAB    := demo
+LABS   := /var/lib/vscadmin-lab
 
 .PHONY: help report test check real lint bench lab lab-down setup setup-test clean
 
@@ -56,13 +58,16 @@ bench: setup-test
 
 # make lab      bring the demo cluster up (as root): two login nodes, Slurm, a laptop
 lab: setup-test
+	@[ "$$(id -u)" -eq 0 ] || { echo "lab: the lab needs root: it makes namespaces and networks" >&2; exit 1; }
 	@tests/setup.sh
-	@$(BIN)/python -m tests.lab up
+	@$(BIN)/python -m tests.lab up $(LAB)
 
 # make lab-down take it away
-lab-down: setup-test
-	@$(BIN)/python -m tests.lab down
+lab-down:
+	@$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.lab down $(LAB)
 
 # make clean    remove .venv and what tests left
 clean:
+	@! grep -qs "^$(CURDIR)/" $(LABS)/*/software || \
+		{ echo "a lab runs what is in .cache: python -m tests.lab down --all" >&2; exit 1; }
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -8,9 +8,11 @@ from typing import NamedTuple
 from benchmarks.stopwatch import Laps
 
 OURS, PS, PGREP, PSUTIL = "vscadmin scan --json", "ps -eo …", "pgrep -f", "psutil.process_iter"
+CLEANUP = "vscadmin cleanup"
 SIZES = (10_000, 20_000)
 _OF_PS = {10_000: 0.8, 20_000: 0.7}
 _OF_PSUTIL = 0.35
+_CLEANUP_OF_SCAN = 2.0
 _GROWTH = 2.2
 _MEMORY = 60.0  # MB, of 10^6 bytes
 
@@ -39,6 +41,9 @@ def targets(results: Results) -> Iterator[Target]:
             yield Target(f"{size:,}: wall, of {other}", ours.wall / theirs.wall, limit)
             yield Target(f"{size:,}: CPU, of {other}", ours.cpu / theirs.cpu, limit)
         yield Target(f"{size:,}: peak memory, MB", ours.peak / 1e6, _MEMORY)
+    whole, bare = results[SIZES[0]][CLEANUP], results[SIZES[0]][OURS]
+    yield Target(f"{CLEANUP}: wall, of scan", whole.wall / bare.wall, _CLEANUP_OF_SCAN)
+    yield Target(f"{CLEANUP}: CPU, of scan", whole.cpu / bare.cpu, _CLEANUP_OF_SCAN)
     small, large = (results[size][OURS] for size in SIZES)
     span = f"{SIZES[0]:,} to {SIZES[1]:,}"
     yield Target(f"{span}: wall grows by", large.wall / small.wall, _GROWTH)

@@ -6,11 +6,12 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 readonly DEBIAN=(
-  procps util-linux iproute2
+  procps util-linux iproute2 msmtp
   # the lab
   munge slurmctld slurmd slurm-client openssh-server openssh-client dnsmasq-base cron tini xvfb
-  xauth x11-utils bind9-dnsutils socat curl
+  xauth x11-utils bind9-dnsutils curl python3-aiosmtpd tmux
 )
+readonly POLICY=/usr/sbin/policy-rc.d MARK="made by vscadmin's tests/setup.sh"
 readonly RED_HAT=(procps-ng util-linux iproute)
 
 missing_from_debian() {
@@ -18,18 +19,36 @@ missing_from_debian() {
     sed -n 's/^installed //p' | sort | comm -13 - <(printf '%s\n' "${DEBIAN[@]}" | sort)
 }
 
-# Debian starts a daemon as soon as its package is there, unless a policy says no: the lab
-# starts its own, and none outside its namespaces.
+# Debian starts a daemon as soon as its package is there, and at every boot: the lab starts its
+# own, and none outside its namespaces.
 install_debian() {
-  local policy=/usr/sbin/policy-rc.d
-  if [[ ! -e $policy ]]; then
-    printf '#!/bin/sh\nexit 101\n' >$policy
-    chmod 755 $policy
-    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-  fi
+  exec 9>/run/lock/vscadmin-setup
+  flock 9
+  refuse_starts
   apt-get -o DPkg::Lock::Timeout=300 -qq update
   DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq install -y \
     --no-install-recommends "$@" >/dev/null
+  disable_services "$@"
+}
+
+refuse_starts() { # a policy that a killed setup has left is ours as well
+  if [[ ! -e $POLICY ]] || grep -q "$MARK" $POLICY; then
+    trap 'rm -f $POLICY' EXIT
+    printf '#!/bin/sh\n# %s\nexit 101\n' "$MARK" >$POLICY
+    chmod 755 $POLICY
+  fi
+}
+
+disable_services() { # those of packages that were not here before
+  local file
+  dpkg --listfiles "$@" | sort -u | while read -r file; do
+    case $file in
+      */systemd/system/*@.*) ;;
+      */systemd/system/*.service | */systemd/system/*.socket)
+        ! command -v systemctl >/dev/null || systemctl --quiet disable "${file##*/}" 2>/dev/null ;;
+      /etc/init.d/*) update-rc.d "${file##*/}" disable >/dev/null ;;
+    esac
+  done
 }
 
 packages() {
@@ -46,6 +65,7 @@ packages() {
   fi
 }
 
+[[ ${BASH_SOURCE[0]} == "$0" ]] || return 0 # only its functions are wanted
 if packages && "$here/integration/vscode/install.sh"; then
   exit 0
 fi

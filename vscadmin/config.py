@@ -241,6 +241,8 @@ def _contradictions(policy: Policy) -> list[str]:
         for index, exemption in enumerate(policy.exempt, 1)
         if not exemption.reason.strip()
     ]
+    if policy.notify.every > policy.store.history:
+        problems.append("notify.every: is longer than store.history, so it cannot be kept")
     if _covers_the_week(policy.terminate.quiet_hours):
         problems.append("terminate.quiet_hours: cover the whole week, so nothing could ever end")
     return problems + [f"notify.{words}" for words in _notify_problems(policy.notify, policy.mode)]

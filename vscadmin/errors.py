@@ -88,3 +88,9 @@ class StoreFailedError(StoreError):
     """
 
     exit_code = Exit.INCOMPLETE
+
+
+class TimeOverError(VscadminError):
+    """A run took longer than the policy allows; what it had begun is recorded."""
+
+    exit_code = Exit.INCOMPLETE

@@ -31,14 +31,14 @@ def printable(text: bytes | str, limit: int = LONGEST_LINE) -> str:
 
 def command_line(argv: Iterable[bytes], limit: int = LONGEST_LINE) -> str:
     """Return an argv as one printable line, the values of secrets' options left out."""
-    return printable(b" ".join(_without_secrets(argv)), limit)
+    return printable(b" ".join(without_secrets(argv)), limit)
 
 
 _SECRET = (b"token", b"secret", b"password")
 _HIDDEN = b"***"
 
 
-def _without_secrets(argv: Iterable[bytes]) -> Iterator[bytes]:
+def without_secrets(argv: Iterable[bytes]) -> Iterator[bytes]:
     """Replace what follows an option like --connection-token; a file's name is no secret."""
     hide_next = False
     for argument in argv:

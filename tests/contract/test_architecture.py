@@ -31,10 +31,11 @@ ARROWS = {
 PURE = {
     "model.py", "units.py", "errors.py", "escape.py", "config.py",
     "procs/stat.py", "procs/nets.py", "procs/catalogue.py", "procs/clients.py",
-    "procs/kinship.py", "procs/trees.py",
+    "procs/kinship.py", "procs/trees.py", "procs/remains.py",
     "policy/settings.py", "policy/quiet.py", "policy/states.py", "policy/protect.py",
     "policy/rules.py", "policy/ladder.py", "policy/decide.py", "policy/text.py",
-    "cleanup/events.py", "cleanup/splay.py",
+    "cleanup/records.py", "cleanup/approve.py", "cleanup/recipients.py", "cleanup/replay.py",
+    "cleanup/look.py", "cleanup/facts.py", "cleanup/events.py", "cleanup/splay.py",
     "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py",
 }  # fmt: skip
 FORBIDDEN = {"os", "socket", "subprocess", "signal", "time", "structlog", "click", "psutil"}

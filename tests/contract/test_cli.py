@@ -116,11 +116,20 @@ def test_json_is_ascii_and_says_its_schema() -> None:
     assert vscadmin("scan", "--json").stdout.isascii()
 
 
-def test_scan_as_json_imports_nothing_that_is_slow() -> None:
+@pytest.mark.parametrize(
+    ("verb", "slow"),
+    [
+        ("scan", {"psutil", "rich", "structlog", "cattrs", "jinja2", "smtplib"}),
+        ("report", {"rich", "structlog", "jinja2", "smtplib"}),
+        ("mine", {"psutil", "rich", "structlog", "jinja2", "smtplib"}),
+        ("history", {"psutil", "rich", "structlog", "jinja2", "smtplib"}),
+    ],
+)
+def test_a_command_imports_nothing_slow_that_it_does_not_need(verb: str, slow: set[str]) -> None:
     code = (
         "import sys; from vscadmin.cli.main import cli;"
-        "cli.main(['scan', '--json'], standalone_mode=False);"
-        "print(sorted({'psutil', 'rich', 'structlog', 'cattrs'} & set(sys.modules)))"
+        f"cli.main(['{verb}', '--json'], standalone_mode=False);"
+        f"print(sorted({slow} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -14,14 +15,18 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from vscadmin.cli import explain, survey
+from tests import stores
+from tests.builders import launcher, tree
+from vscadmin.cleanup import execute
+from vscadmin.cleanup.records import Delivery, Outcome, Result
+from vscadmin.cli import explain, mine, survey
 from vscadmin.cli.main import cli
 from vscadmin.config import parse_policy
 from vscadmin.errors import Exit
 from vscadmin.model import Detail, Endpoint, NetTable, Owner, Process, Snapshot, TcpSocket, Uids
 from vscadmin.policy.quiet import QuietHours
 from vscadmin.policy.settings import Policy, State
-from vscadmin.procs import families, usage
+from vscadmin.procs import families, sight, usage
 from vscadmin.procs.catalogue import Catalogue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,6 +210,18 @@ def test_the_exit_codes_of_every_command_exist(page: Path) -> None:
     assert {Exit.DONE, Exit.USAGE} <= codes <= set(Exit)
 
 
+def test_who_uses_an_exit_code_is_as_the_pages_of_the_commands_say() -> None:
+    pages = {page.stem: page for page in (DOCS / "commands").glob("*.md")}
+    said = {
+        name: {int(row[0]) for row in rows(section(page, "Exit codes"))}
+        for name, page in pages.items()
+    }
+    for code, _, _, users in rows((DOCS / "exit-codes.md").read_text(encoding="utf-8")):
+        if users != "all":
+            using = {name for name, codes in said.items() if int(code) in codes}
+            assert using == {name for name in users.split(", ") if name in pages}, code
+
+
 def test_an_interruption_is_explained() -> None:
     assert str(INTERRUPTED) in (DOCS / "exit-codes.md").read_text(encoding="utf-8")
 
@@ -340,7 +357,7 @@ MACHINE = (
 EXES = ("/usr/bin/dash", f"{FOLDER}/node", f"{CLAUDE}/claude", "/usr/bin/sudo", "/usr/bin/dash")
 
 
-def invented_machine(_catalogue: Catalogue) -> Snapshot:
+def invented_machine(_catalogue: Catalogue, _recorded: Any = None) -> Snapshot:
     """Two servers of one user, one with a client, an agent and a process of root inside."""
     server, client = Endpoint("127.0.0.1", 40_000), Endpoint("127.0.0.1", 50_000)
     nobody = Endpoint("0.0.0.0", 0)  # noqa: S104 - as the kernel writes it, bound by nobody
@@ -377,12 +394,67 @@ def invented_owners(uids: Iterable[int], *, with_groups: bool = False) -> dict[i
     return {uid: Owner(uid, "alice") for uid in uids}
 
 
+def invented_past(folder: Path) -> Path:
+    """Store what every kind of record can be, and a policy that a rehearsal ends servers by."""
+    now, hour, path = time.time(), 3600.0, folder / "lib" / "store.sqlite"
+    trees = [tree(root=launcher(pid)) for pid in (4100, 4200)]
+    (old,) = stores.trees(1)
+    again = tree(root=launcher(4900, start_ticks=old.root.start_ticks + 10**9))
+    with stores.new(path.parent) as store:
+        for number in range(9):
+            busy = replace(trees[0].connections, clients=("somebody",) if number == 8 else ())
+            seen = [replace(trees[0], connections=busy), trees[1]]
+            stores.scan(store, [*seen, again] if number > 4 else seen, now - (9 - number) * hour)
+        store.begin_run(stores.run(policy_digest="", words=("a problem",)))
+        done = {"outcome": Outcome.DONE, "finished_at": now, "plan_hash": "3f9c2a7d10be"}
+        store.begin_run(replace(stores.run("r2"), **done))
+        stores.delivered(store, old)
+        failed = stores.notice(trees[1], not_before=None)
+        store.add_notices([failed])
+        store.finish_notices([failed], Delivery.FAILED, error="550 no such user")
+        store.begin_termination(stores.termination(trees[1], now))
+        ended = stores.termination(old, now - 4.5 * hour)
+        store.begin_termination(ended)
+        over = {"result": Result.SURVIVORS, "finished_at": ended.started_at + 1}
+        store.finish_termination(replace(ended, survivors=1, words=("pid 4 lives on",), **over))
+    policy = folder / "past.toml"
+    policy.write_text(
+        f'version = 1\n[store]\npath = "{path}"\n[[rule]]\nname = "abandoned"\n'
+        'when = {state = "abandoned"}\naction = "terminate"\nnotice = "1h"\n',
+        encoding="utf-8",
+    )
+    return policy
+
+
+def documents_of_the_past(folder: Path) -> list[dict[str, Any]]:
+    policy, none = str(invented_past(folder)), folder / "no-past.toml"
+    none.write_text(f'version = 1\n[store]\npath = "{folder}/none/store"\n', encoding="utf-8")
+    options = ("--policy", policy)
+    return [
+        printed("history", *options, "--json"),
+        printed("notices", *options, "--json"),
+        printed("replay", policy, "--mode", "enforce", "--json"),
+        *(printed(verb, "--policy", str(none), "--json") for verb in ("history", "notices")),
+        printed("replay", str(none), "--json"),
+    ]
+
+
+def documents_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """List servers and end one, for whoever runs the tests, and without a signal."""
+    ended = execute.Ended(Result.SURVIVORS, ("pid 7 lives on",), (MACHINE[0].key,))
+    monkeypatch.setattr(mine, "_own", lambda found: list(found.forest.trees))
+    monkeypatch.setattr(mine, "_named", lambda found, _: found.forest.trees[0])
+    monkeypatch.setattr(execute, "terminate", lambda *_: ended)
+    pid = str(MACHINE[0].pid)
+    return [printed("mine", "--json"), printed("mine", "--stop", pid, "--json")]
+
+
 @pytest.fixture
 def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     """Every document that the commands can print: known values, and None where there is one."""
     monkeypatch.setattr(survey, "DEFAULT_POLICY", str(tmp_path / "none.toml"))
-    monkeypatch.setattr(survey, "take_snapshot", invented_machine)
-    monkeypatch.setattr(survey, "owners", invented_owners)
+    monkeypatch.setattr(sight, "take_snapshot", invented_machine)
+    monkeypatch.setattr(sight, "owners", invented_owners)
     quick = partial(usage.measure, interval=0.001)
     monkeypatch.setattr(usage, "measure", quick)
     monkeypatch.setattr(explain, "measure", quick)
@@ -402,8 +474,9 @@ def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
             ("doctor",),
         )
     ]
+    found += documents_of_the_past(tmp_path) + documents_of_ones_own(monkeypatch)
     nameless = {UID: Owner(UID, None)}
-    monkeypatch.setattr(survey, "owners", lambda *_, **__: nameless)
+    monkeypatch.setattr(sight, "owners", lambda *_, **__: nameless)
     monkeypatch.setattr(usage, "_unique", lambda _: None)
     stranger = process(9, 0, "vim", "vscode-server.md")
     monkeypatch.setitem(globals(), "MACHINE", (*MACHINE, stranger))
@@ -473,6 +546,17 @@ def test_the_types_of_the_json_are_as_documented(documents: list[dict[str, Any]]
     allowed_nulls = {key for each in documented.values() for key in each if "null" in each[key]}
     unseen = allowed_nulls - {key for _, key, name in seen if name == "null"}
     assert unseen == set(), "documented as null, and never seen so"
+
+
+def test_every_check_of_doctor_is_explained(documents: list[dict[str, Any]]) -> None:
+    table = keys_of(section(DOCS / "commands" / "doctor.md", "Output"))
+    made = {
+        check["check"]
+        for document in documents
+        if document["kind"] == "doctor"
+        for check in document["checks"]
+    }
+    assert {row[0] for row in table} == made | {"configuration", "templates"}
 
 
 def test_the_number_of_the_schema_is_stated(documents: list[dict[str, Any]]) -> None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 
-from tests.lab import cgroups, cluster
-from tests.lab.software import InstallError, installed
+from tests.lab import cluster, state
+from tests.lab.errors import LabError
+from tests.lab.machine import check_machine, check_root
+from tests.lab.software import installed
 from tests.lab.topology import ROUND_ROBIN, USERS
 
 DEFAULT = "demo"
@@ -45,17 +49,19 @@ def main() -> int:
             sub.add_argument("where", metavar="USER@NODE")
         if verb == "shell":
             sub.add_argument("--run", metavar="COMMAND", help="run this and come back")
+        if verb == "down":
+            sub.add_argument("--all", action="store_true", help="take all labs away")
         sub.add_argument("name", nargs="?", default=DEFAULT, help=f"the lab's name ({DEFAULT})")
     options = parser.parse_args()
     try:
         return int(options.function(options))
-    except (cluster.LabError, cgroups.StillAliveError, InstallError, OSError) as error:
-        print(f"lab: {error}", file=sys.stderr)
+    except (LabError, OSError, subprocess.SubprocessError) as error:
+        print(f"lab: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return 1
 
 
 def _up(options: argparse.Namespace) -> int:
-    cluster.check_machine()
+    check_machine()
     begun = time.monotonic()
     installed()
     made = time.monotonic()
@@ -70,49 +76,63 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _down(options: argparse.Namespace) -> int:
-    begun = time.monotonic()
-    if cluster.down(options.name):
-        print(f"lab {options.name} gone in {time.monotonic() - begun:.1f} s")
-    else:
-        print(f"there is no lab {options.name}")
+    check_root()
+    for name in sorted(state.names()) if options.all else [options.name]:
+        begun = time.monotonic()
+        if cluster.down(name):
+            print(f"lab {name} gone in {time.monotonic() - begun:.1f} s")
+        else:
+            print(f"there is no lab {name}")
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    for name in sorted(cgroups.labs()):
+    check_root()
+    for name in sorted(state.names()):
         print(f"{name}: {'up' if cluster.find(name) else 'incomplete'}")
     return 0
 
 
 def _shell(options: argparse.Namespace) -> int:
-    found, user, node = _place(options, {"root", *_USERS})
+    found, user, node = _place(options, {"root", *_USERS}, lambda lab: list(lab.nodes))
     command = shlex.split(options.run) if options.run else ["bash", "-l"]
-    argv = found[node].argv(*command, user=user)
+    terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
+    argv = found[node].argv(*command, user=user, env=terminal)
     os.execvp(argv[0], argv)  # noqa: S606
 
 
 def _leave(options: argparse.Namespace) -> int:
     """Do as a user whose laptop dies: what is left on the node is a real orphan."""
-    from tests.lab.editor import Editor  # noqa: PLC0415 - it needs the VS Code server
+    from tests.integration.vscode.server import ServerFailedError  # noqa: PLC0415 - needs psutil
+    from tests.lab.editor import Editor  # noqa: PLC0415
+    from tests.lab.remote_ssh.driver import RemoteSshError  # noqa: PLC0415
 
-    found, user, node = _place(options, _USERS)
-    with Editor(found, user, node) as editor:
-        with editor.window() as window:
-            window.kill()
-        editor.lose()
-        print(f"{user} has left a VS Code server on {node}, listening on {editor.result.endpoint}")
+    found, user, node = _place(
+        options, _USERS, lambda lab: [ROUND_ROBIN, *(each.name for each in lab.login_nodes)]
+    )
+    try:
+        with Editor(found, user, node) as editor:
+            with editor.window() as window:
+                window.kill()
+            editor.lose()
+    except (ServerFailedError, RemoteSshError) as error:
+        raise LabError(str(error)) from error
+    print(f"{user} has left a VS Code server on {node}, listening on {editor.result.endpoint}")
     return 0
 
 
-def _place(options: argparse.Namespace, users: set[str]) -> tuple[cluster.Cluster, str, str]:
-    """Return the lab, the user and the node that the command line names."""
+def _place(
+    options: argparse.Namespace, users: set[str], places: Callable[[cluster.Cluster], list[str]]
+) -> tuple[cluster.Cluster, str, str]:
+    """Return the lab, the user and the node, one of *places*, that the command line names."""
+    check_root()
     user, at, node = options.where.rpartition("@")
     user = user if at else "root"
     if (found := cluster.find(options.name)) is None:
-        raise cluster.LabError(f"lab {options.name} is not up: make lab")
-    if node not in {*found.nodes, ROUND_ROBIN} or user not in users:
-        known = f"users are {', '.join(sorted(users))}; nodes are {', '.join(found.nodes)}"
-        raise cluster.LabError(f"there is no {user}@{node}: {known}")
+        raise LabError(f"lab {options.name} is not up: make lab")
+    if node not in places(found) or user not in users:
+        known = f"users are {', '.join(sorted(users))}; nodes are {', '.join(places(found))}"
+        raise LabError(f"there is no {user}@{node} for this: {known}")
     return found, user, node
 
 

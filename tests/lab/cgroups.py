@@ -1,4 +1,8 @@
-"""The lab's own directories in the machine's cgroups: by them it finds all that it started."""
+"""The lab's own directories in the machine's cgroups: by them it finds all that it started.
+
+A lab has them in every hierarchy, so that nobody's logout and no limit of a session reaches it.
+In version 2 it asks for no controllers: groups without any may hold processes and groups both.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,18 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.lab.errors import StillAliveError
+from tests.lab.mounts import Mount, mounted
+
 PREFIX: Final = "vscadmin-lab."
+V2: Final = "v2"
 
 # What Slurm's process tracking and constraints use of version 1.
-_WANTED: Final = ("freezer", "cpuset", "memory", "devices", "cpuacct")
+_SLURMS: Final = {"freezer", "cpuset", "memory", "devices", "cpuacct"}
 _POLL_SECONDS: Final = 0.005
-
-
-class StillAliveError(Exception):
-    """Processes of the lab would not end."""
 
 
 class Hierarchy(NamedTuple):
@@ -28,31 +31,41 @@ class Hierarchy(NamedTuple):
     mount_point: Path
 
 
+def parse(mounts: list[Mount]) -> list[Hierarchy]:
+    """Return the hierarchies among *mounts*, each once, where all of it is mounted."""
+    found: dict[str, Hierarchy] = {}
+    for mount in mounts:
+        if mount.root == "/" and mount.kind in {"cgroup", "cgroup2"}:
+            controllers = V2 if mount.kind == "cgroup2" else _controllers(mount)
+            found.setdefault(mount.device, Hierarchy(controllers, mount.point))
+    return list(found.values())
+
+
 def hierarchies() -> list[Hierarchy]:
-    """Return those a lab uses: version 1's where the machine has them, else version 2."""
-    v1, v2 = [], []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        mount_point = Path(before.split()[4])
-        kind, _, options = after.split(maxsplit=2)
-        found = [each for each in options.split(",") if each in _WANTED]
-        if kind == "cgroup" and found:
-            v1.append(Hierarchy(",".join(each for each in _joined(options)), mount_point))
-        elif kind == "cgroup2":
-            v2.append(Hierarchy("v2", mount_point))
-    return v1 or v2[:1]
+    """Return those of this machine."""
+    return parse(mounted())
 
 
-def make(lab: str, node: str) -> list[Path]:
-    """Make the directories of *node*; return the files through which a process joins them."""
-    files = []
+def for_slurm(found: list[Hierarchy]) -> list[str]:
+    """Return the controllers that a node mounts: version 1's if Slurm can use them, else "v2"."""
+    all_of_them = [each.controllers for each in found]
+    v1 = [each for each in all_of_them if _SLURMS & set(each.split(","))]
+    return v1 or [each for each in all_of_them if each == V2]
+
+
+def make(lab: str, node: str) -> None:
+    """Make the directories of *node*."""
     for hierarchy in hierarchies():
         directory = hierarchy.mount_point / (PREFIX + lab) / node
         for each in (directory.parent, directory):
             each.mkdir(exist_ok=True)
             _open_cpuset(each)
-        files.append(directory / "cgroup.procs")
-    return files
+
+
+def joins(lab: str, node: str) -> list[str]:
+    """Return the files through which a process joins *node*."""
+    files = (top / node / "cgroup.procs" for top in _tops(lab))
+    return [str(file) for file in files if file.exists()]
 
 
 def labs() -> set[str]:
@@ -68,7 +81,7 @@ def members(lab: str, node: str = "") -> set[int]:
     """Return the pids below the lab's directories, or below those of one *node*."""
     found: set[int] = set()
     for directory in _directories(lab, node):
-        with contextlib.suppress(FileNotFoundError, OSError):  # a job's own, gone meanwhile
+        with contextlib.suppress(OSError):  # a job's own, gone meanwhile
             found.update(map(int, (directory / "cgroup.procs").read_text().split()))
     return found - {0}
 
@@ -76,15 +89,23 @@ def members(lab: str, node: str = "") -> set[int]:
 def end(lab: str, seconds: float = 10) -> None:
     """Kill every process below the lab's directories, and remove these."""
     deadline = time.monotonic() + seconds
-    while left := members(lab):
+    while directories := _directories(lab):
+        left = members(lab)
         if time.monotonic() > deadline:
-            raise StillAliveError(f"lab {lab}: pids {sorted(left)} would not end")
+            what = f"pids {sorted(left)}" if left else f"the cgroup {directories[-1]}"
+            raise StillAliveError(f"lab {lab}: {what} would not end")
         # Namespaces first: what waits for one outside then reaps it, and ends by itself.
         for pid in {pid for pid in left if not _is_of_our_namespace(pid)} or left:
             _kill(lab, pid)
+        if not left:
+            _remove(directories)
         time.sleep(_POLL_SECONDS)
-    for directory in sorted(_directories(lab), reverse=True):
-        with contextlib.suppress(FileNotFoundError):
+
+
+def _remove(directories: list[Path]) -> None:
+    """Remove what can be: the kernel may need a moment after the last process."""
+    for directory in sorted(directories, reverse=True):
+        with contextlib.suppress(OSError):
             directory.rmdir()
 
 
@@ -95,11 +116,11 @@ def _is_of_our_namespace(pid: int) -> bool:
         return False
 
 
-def _joined(options: str) -> Iterator[str]:
-    """Yield the controllers among a mount's *options*: those mounted together stay together."""
+def _controllers(mount: Mount) -> str:
+    """Return the controllers, or the name, by which the hierarchy can be mounted again."""
     known = Path("/proc/cgroups").read_text()
     names = {line.split()[0] for line in known.splitlines() if not line.startswith("#")}
-    yield from (each for each in options.split(",") if each in names)
+    return ",".join(each for each in mount.options if each in names or each.startswith("name="))
 
 
 def _open_cpuset(directory: Path) -> None:
@@ -110,9 +131,12 @@ def _open_cpuset(directory: Path) -> None:
             ours.write_text(parents.read_text())
 
 
+def _tops(lab: str) -> list[Path]:
+    return [each.mount_point / (PREFIX + lab) for each in hierarchies()]
+
+
 def _directories(lab: str, node: str = "") -> list[Path]:
-    tops = (each.mount_point / (PREFIX + lab) / node for each in hierarchies())
-    return [Path(path) for top in tops for path, _, _ in os.walk(top)]
+    return [Path(path) for top in _tops(lab) for path, _, _ in os.walk(top / node)]
 
 
 def _kill(lab: str, pid: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests.integration.vscode.fixtures import vscode_server_installed
 from tests.lab import cluster as lab
 from tests.lab.cluster import Cluster
+from tests.lab.errors import LabError
 
 __all__ = ["vscode_server_installed"]
 
@@ -21,8 +22,10 @@ def running_lab(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Bring up a lab of this run's own; where it cannot be had, skip, or fail if CI is "true"."""
     name = f"test-{os.getpid()}"
     try:
+        lab.down(name)  # of another run that had this pid
+        lab.down_forgotten()
         cluster = lab.up(name)
-    except lab.LabError as error:
+    except LabError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,19 +13,30 @@ from typing import Final
 
 from tests.integration.vscode import client, server
 from tests.lab.cluster import Cluster
+from tests.lab.errors import EditorError
 from tests.lab.remote_ssh.driver import RemoteSsh
 from tests.lab.remote_ssh.result import Result
 from tests.lab.remote_ssh.scripts import Layout, Script
-from tests.lab.topology import USERS
 
 _CLIENT: Final = "/usr/local/lib/vscode-client.py"
-_UIDS: Final = {user.name: user.uid for user in USERS}
-_PORTS: Final = itertools.count(20000)
 _KEEP_ALIVE_SECONDS: Final = 1.0  # the real script's blanks come every 180
-
-
-class EditorError(Exception):
-    """A window did not open."""
+_OPEN_SECONDS: Final = 60.0
+_CLOSE_SECONDS: Final = 30.0
+_FREE_PORT: Final = """
+import socket
+with socket.create_server(("127.0.0.1", 0)) as probe:
+    print(probe.getsockname()[1])
+"""
+# Copied by the user, who may have put anything in its way.
+_LAY_OUT: Final = """
+from=/opt/vscode-server folder=$1 cli=$HOME/.vscode-server/code-$2
+[ -e "$folder/node" ] || {
+  mkdir -p "$folder"
+  cp -R --reflink=auto "$from/vscode/." "$folder"
+  cp --reflink=auto "$from/node" "$folder/node"
+}
+case $folder in */cli/*) [ -e "$cli" ] || cp "$from/code-cli" "$cli" ;; esac
+"""
 
 
 @dataclass(slots=True)
@@ -47,9 +58,11 @@ class Editor:
 
     def __enter__(self) -> Editor:
         lay_out(self.cluster, self.user, self.layout)
-        port = next(_PORTS)
-        ssh = ("-T", "-D", str(port), *self.ssh_options, self.host)
-        argv = self.cluster.ssh_argv(self.user, *ssh, self.remote_command)
+        port = int(self.cluster.laptop.run("/usr/bin/python3", "-c", _FREE_PORT).stdout)
+        forward = ("-T", "-D", str(port), "-o", "ExitOnForwardFailure=yes")
+        argv = self.cluster.ssh_argv(
+            self.user, *forward, *self.ssh_options, self.host, self.remote_command
+        )
         script = Script(self.layout, server.commit(), _KEEP_ALIVE_SECONDS, self.extra)
         self.session = self._cleanup.enter_context(RemoteSsh(argv, script, socks_port=port))
         try:
@@ -75,13 +88,10 @@ class Editor:
             user=self.user,
             stderr=subprocess.STDOUT,
         )
-        with process:
-            try:
-                yield Window.opened(process)
-            finally:
-                if process.poll() is None and process.stdin and not process.stdin.closed:
-                    process.stdin.close()
-                    process.wait(30)
+        try:
+            yield Window.opened(process)
+        finally:
+            _close(process)
 
     def lose(self) -> None:
         """End the ssh client as a crash of the laptop's editor does."""
@@ -96,14 +106,15 @@ class Window:
     said: tuple[str, ...]
 
     @classmethod
-    def opened(cls, process: subprocess.Popen[bytes]) -> Window:
-        """Wait until the window is connected."""
+    def opened(cls, process: subprocess.Popen[bytes], seconds: float = _OPEN_SECONDS) -> Window:
+        """Wait until the window is connected; kill it if it is not within *seconds*."""
         assert process.stdout is not None
         said = []
-        for line in process.stdout:
-            said.append(line.decode(errors="replace").strip())
-            if said[-1] == "connected":
-                return cls(process, tuple(said))
+        with killed_after(process, seconds):
+            for line in process.stdout:
+                said.append(line.decode(errors="replace").strip())
+                if said[-1] == "connected":
+                    return cls(process, tuple(said))
         raise EditorError(" ".join(said) or "the window's process said nothing")
 
     def kill(self) -> None:
@@ -112,7 +123,34 @@ class Window:
         self.process.wait(10)
 
 
+@contextmanager
+def killed_after(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """Kill *process* if the block takes longer than *seconds*: what it waits for ends then."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def lay_out(cluster: Cluster, user: str, layout: Layout) -> Path:
-    """Put the server into the user's home on the cluster, as *layout* has it."""
-    put = server.lay_out_legacy if layout.legacy else server.lay_out_exec_server
-    return put(cluster.home(user), _UIDS[user], _UIDS[user])
+    """Put the server into the user's home on the cluster, as *layout* has it.
+
+    Return its folder as the nodes name it.
+    """
+    folder = server.folder(Path("/home", user), exec_server=not layout.legacy)
+    cluster.login_nodes[0].run("sh", "-ec", _LAY_OUT, "sh", str(folder), server.commit(), user=user)
+    return folder
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    """End a window: by the end of its input, or by force if that does not do."""
+    with process:
+        if process.stdin and not process.stdin.closed:
+            process.stdin.close()
+        try:
+            process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise

@@ -16,26 +16,42 @@ link set $1 up
 EOF
 }
 
+memory() { # MODE DIRECTORY [OPTION]: what a node writes may not fill the machine's memory
+  mount -t tmpfs -o "size=1g,mode=$1${3:+,$3}" node "$2"
+}
+
+overlaid() { # DIRECTORY: show the machine's below a layer of the node's own
+  layer=$mount_point/$(echo "$1" | tr / -)
+  mkdir "$layer" "$layer/upper" "$layer/work"
+  mount -t overlay -o "lowerdir=$1,upperdir=$layer/upper,workdir=$layer/work" node "$root$1" || {
+    echo "$1 is a file system of its own that no overlay can be on" >&2
+    exit 1
+  }
+}
+
 own_root() { # everything of the machine is visible, and nothing of it can be changed
   mount --make-rprivate /
-  mount -t tmpfs -o mode=755 node "$mount_point"
-  mkdir "$mount_point/upper" "$mount_point/work" "$mount_point/root"
-  root=$mount_point/root
-  mount -t overlay -o "lowerdir=/,upperdir=$mount_point/upper,workdir=$mount_point/work" node "$root"
+  memory 755 "$mount_point"
+  mkdir "$root"
+  for directory in / $LAB_MOUNTS; do overlaid "$directory"; done
   # Root's own settings and keys, and other labs' state, are the machine's business.
-  for directory in run root var/lib/vscadmin-lab; do mount -t tmpfs -o mode=755 node "$root/$directory"; done
-  for directory in tmp var/tmp; do mount -t tmpfs -o mode=1777 node "$root/$directory"; done
+  for directory in run root var/lib/vscadmin-lab; do memory 755 "$root/$directory"; done
+  for directory in tmp var/tmp; do memory 1777 "$root/$directory"; done
   chmod 700 "$root/root"
   mkdir -m 1777 "$root/run/lock"
 }
 
-own_kernel_views() {
+own_kernel_views() { # what is set in /proc/sys and /sys is set for the whole machine
   mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
-  mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
+  for path in "$root/proc/sys" "$root/proc/sysrq-trigger"; do
+    [ ! -e "$path" ] || { mount --bind "$path" "$path" && mount -o remount,bind,ro "$path"; }
+  done
+  mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
   if [ "$LAB_CGROUPS" = v2 ]; then
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+    mkdir "$root/sys/fs/cgroup/system.slice" # which slurmd takes for granted
   else
-    mount -t tmpfs -o mode=755 cgroup "$root/sys/fs/cgroup"
+    memory 755 "$root/sys/fs/cgroup"
     for controllers in $LAB_CGROUPS; do
       mkdir "$root/sys/fs/cgroup/$controllers"
       mount -t cgroup -o "$controllers" cgroup "$root/sys/fs/cgroup/$controllers"
@@ -44,14 +60,14 @@ own_kernel_views() {
 }
 
 own_devices() {
-  mount -t tmpfs -o mode=755,nosuid node "$root/dev"
+  memory 755 "$root/dev" nosuid
   for device in null zero full random urandom tty; do
     : >"$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
   done
   mkdir "$root/dev/pts" "$root/dev/shm"
   mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$root/dev/pts"
-  mount -t tmpfs -o mode=1777 node "$root/dev/shm"
+  memory 1777 "$root/dev/shm"
   ln -s pts/ptmx "$root/dev/ptmx"
   ln -s /proc/self/fd "$root/dev/fd"
   ln -s fd/0 "$root/dev/stdin"
@@ -59,9 +75,10 @@ own_devices() {
   ln -s fd/2 "$root/dev/stderr"
 }
 
-own_settings() { # the machine's cron jobs, users and names do not exist here
+own_settings() { # the machine's cron jobs, users, names and its own Slurm do not exist here
   rm -rf "$root"/etc/cron.* "$root/etc/crontab" "$root/var/spool/cron/crontabs" "$root/etc/vscadmin" \
-    "$root/etc/ssh/ssh_config.d" "$root/etc/ssh/sshd_config.d" "$root/etc/resolv.conf" "$root/etc/hostname"
+    "$root/etc/ssh/ssh_config.d" "$root/etc/ssh/sshd_config.d" "$root/etc/resolv.conf" "$root/etc/hostname" \
+    "$root/etc/slurm" "$root"/var/spool/slurm* "$root/etc/munge/munge.key"
   mkdir "$root/etc/cron.d"
   rm -rf "$root/var/log" && mkdir "$root/var/log"
   install -d -m 1730 -g crontab "$root/var/spool/cron/crontabs"
@@ -72,7 +89,7 @@ own_settings() { # the machine's cron jobs, users and names do not exist here
   done
   [ ! -f "$root/etc/slurm/cgroup.conf" ] || echo "CgroupPlugin=$slurm_cgroups" >>"$root/etc/slurm/cgroup.conf"
   echo "$LAB_NODE" >"$root/etc/hostname"
-  printf 'search cluster.test\nnameserver 10.78.0.2\noptions timeout:1 attempts:1\n' >"$root/etc/resolv.conf"
+  printf 'search cluster.test\nnameserver 10.78.0.2\noptions timeout:2 attempts:3\n' >"$root/etc/resolv.conf"
   own_accounts
 }
 
@@ -87,19 +104,30 @@ own_accounts() { # the system's accounts stay, those of people become the lab's
 }
 
 shared_folders() {
-  mount -t tmpfs -o mode=755 node "$root/home"
-  [ -z "$LAB_HOME" ] || mount --bind "$LAB_STATE/$LAB_HOME" "$root/home"
+  memory 755 "$root/home"
+  [ -z "$LAB_HOME" ] || {
+    mount --bind "$LAB_STATE/$LAB_HOME" "$root/home"
+    mkdir -m 700 "$root/etc/lab/homes" # as they are at first
+    cp -a "$LAB_STATE/$LAB_HOME/." "$root/etc/lab/homes"
+    chmod 700 "$root/etc/lab/homes"
+  }
+  [ -z "$LAB_SOFTWARE$LAB_VSCODE" ] || memory 755 "$root/opt"
+  [ -z "$LAB_VSCODE" ] || shown "$LAB_VSCODE" "$root/opt/vscode-server"
   [ -z "$LAB_SOFTWARE" ] || {
-    mount -t tmpfs -o mode=755 node "$root/opt"
-    mkdir "$root/opt/vscadmin"
-    mount --bind "$LAB_SOFTWARE" "$root/opt/vscadmin"
-    mount -o remount,bind,ro "$root/opt/vscadmin"
+    shown "$LAB_SOFTWARE" "$root/opt/vscadmin"
     ln -sf "/opt/vscadmin/bin/vscadmin" "$root/usr/local/bin/vscadmin"
   }
 }
 
+shown() { # SOURCE TARGET
+  mkdir "$2"
+  mount --bind "$1" "$2"
+  mount -o remount,bind,ro "$2"
+}
+
 case $LAB_CGROUPS in v2) slurm_cgroups=cgroup/v2 ;; *) slurm_cgroups=cgroup/v1 ;; esac
 mount_point=$LAB_STATE/nodes/$LAB_NODE
+root=$mount_point/root
 hostname "$LAB_NODE"
 ip link set lo up
 address inside "$LAB_INSIDE"

@@ -5,14 +5,24 @@ from __future__ import annotations
 import contextlib
 import shlex
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from tests.lab import cgroups
+from tests.lab.errors import CommandFailedError, GoneError
 from tests.lab.topology import USERS, NodeSpec
 
+# Join the cgroups whose files are named up to "--", then become what follows it.
+JOIN: Final = (
+    *("sh", "-c"),
+    'while [ "$1" != -- ]; do echo $$ >"$1" || exit; shift; done; shift; exec "$@"',
+    "sh",
+)
+
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-_UIDS: Final = {user.name: user.uid for user in USERS}
+_UIDS: Final = {str(user.uid): user.name for user in USERS}
 _LOG_LINES: Final = "60"
 _LOGS: Final = """
 for log in $(find /var/log -type f -size +0); do
@@ -25,16 +35,35 @@ while pids=$(ps -o pid= -u "$1"); do
   kill -KILL $pids 2>/dev/null
   sleep 0.01
 done
-find /tmp -mindepth 1 -maxdepth 1 -uid +20000 -uid -20100 -exec rm -rf {} +
+find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1 -uid +20000 -uid -20100 -exec rm -rf {} +
+shift
+cd /var/spool/cron/crontabs && rm -f "$@"
 """
+_RENEW: Final = "find /home -mindepth 2 -delete && cp -a /etc/lab/homes/* /home"
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node that is up; *pid* is its first process, in the machine's numbers."""
+    """A node of *lab* that is up: *pid* is its first process, in the machine's numbers.
 
+    A pid is reused, a pid and its *start_ticks* are not.
+    """
+
+    lab: str
     spec: NodeSpec
     pid: int
+    start_ticks: int
+
+    @classmethod
+    def of(cls, lab: str, spec: NodeSpec, pid: int) -> Self:
+        """Return the node whose first process is *pid*."""
+        return cls(lab, spec, pid, _start_ticks(pid))
+
+    @classmethod
+    def find(cls, lab: str, spec: NodeSpec) -> Self | None:
+        """Return the node by what runs in its cgroups, if it is up."""
+        first = [pid for pid in cgroups.members(lab, spec.name) if is_first(pid)]
+        return cls.of(lab, spec, first[0]) if len(first) == 1 else None
 
     @property
     def name(self) -> str:
@@ -46,20 +75,25 @@ class Node:
         """Its address on the cluster's network."""
         return self.spec.inside
 
-    def argv(self, *command: str, user: str = "root") -> list[str]:
+    def argv(
+        self, *command: str, user: str = "root", env: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Return what runs *command* here as *user*, in their home and a login's environment.
 
         The command dies with the process that this starts. Its parent is outside, so ppid
         is 0: what has to look like a user's process comes over ssh.
         """
+        if _start_ticks(self.pid) != self.start_ticks:
+            raise GoneError(f"{self.name} is gone")
         home = "/root" if user == "root" else f"/home/{user}"
-        enter = ["nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid"]
         become = ["--reuid", user, "--regid", user, "--init-groups"] if user != "root" else []
         environment = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": "/bin/bash"}
-        environment |= {"PATH": _PATH, "LANG": "C.UTF-8"}
+        environment |= {"PATH": _PATH, "LANG": "C.UTF-8", **(env or {})}
         settings = [f"{key}={value}" for key, value in environment.items()]
         return [
-            *(*enter, "--cgroup", "--", "setpriv", *become, "--pdeathsig", "KILL", "--"),
+            *(*JOIN, *cgroups.joins(self.lab, self.name), "--"),
+            *("nsenter", f"--target={self.pid}", "--mount", "--uts", "--ipc", "--net", "--pid"),
+            *("--cgroup", "--", "setpriv", *become, "--pdeathsig", "KILL", "--"),
             *("env", "-i", f"--chdir={home}", *settings, *command),
         ]
 
@@ -76,9 +110,9 @@ class Node:
         done = subprocess.run(argv, check=False, **{**known, **options})
         if check and done.returncode != 0:
             said = f"{done.stdout or ''}{done.stderr or ''}"
-            raise CommandFailedError(
-                f"{user}@{self.name}: {shlex.join(command)}: exit {done.returncode}\n{said}"
-            )
+            what = shlex.join(command).partition("\n")[0]
+            why = f"exit {done.returncode}: {said.strip().rpartition(chr(10))[2]}"
+            raise CommandFailedError(f"{user}@{self.name}: {what}: {why}\n{said}")
         return done
 
     def start(self, *command: str, user: str = "root", **options: Any) -> subprocess.Popen[bytes]:
@@ -111,8 +145,13 @@ class Node:
         ]
 
     def tidy(self) -> None:
-        """End every process of the users here, and remove what they left in /tmp."""
-        self.run("timeout", "20", "sh", "-c", _TIDY, "sh", ",".join(_UIDS))
+        """End every process of the users here, and remove what they left but in their homes."""
+        words = (",".join(_UIDS), *_UIDS.values())
+        self.run("timeout", "20", "sh", "-c", _TIDY, "sh", *words)
+
+    def renew_homes(self) -> None:
+        """Make the users' homes as they were; nobody may run anything in them."""
+        self.run("sh", "-c", _RENEW)
 
     def logs(self) -> dict[str, str]:
         """Return the ends of its log files, by name."""
@@ -121,14 +160,25 @@ class Node:
         return {name: text for name, _, text in parts}
 
 
-class CommandFailedError(Exception):
-    """A command in a node failed; the message holds all it said."""
-
-
 def is_first(pid: int) -> bool:
-    """Tell whether *pid* is the first process of a pid namespace below ours."""
+    """Tell whether *pid* is the first process of a pid namespace right below ours."""
     with contextlib.suppress(OSError, ValueError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        (line,) = (each for each in status.splitlines() if each.startswith("NSpid:"))
-        return line.split()[-1] == "1" and len(line.split()) > 2
+        numbers = _namespaced(str(pid))
+        return numbers[-1] == "1" and len(numbers) == len(_namespaced("self")) + 1
     return False
+
+
+def _namespaced(pid: str) -> list[str]:
+    """Return the numbers a process has, from our pid namespace to its own."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (line,) = (each for each in status.splitlines() if each.startswith("NSpid:"))
+    return line.split()[1:]
+
+
+def _start_ticks(pid: int) -> int:
+    """Return when *pid* started, in ticks since boot; 0 if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])

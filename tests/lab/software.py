@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from tests.lab import state
+from tests.lab.errors import InstallError
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
 _CACHE: Final = CHECKOUT / ".cache" / "lab"
+_BUILD: Final = "build-"
 _KEPT: Final = 3
 _SOURCES: Final = ("vscadmin", "pyproject.toml", "README.md", "LICENSE", ".ci/constraints.txt")
 _PIP: Final = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
-class InstallError(Exception):
-    """The project could not be installed."""
+def installed(claim: Callable[[Path], None] = lambda _: None) -> Path:
+    """Return the folder that is a node's /opt/vscadmin; make it if the sources changed.
 
-
-def installed() -> Path:
-    """Return the folder that is a node's /opt/vscadmin; make it if the sources changed."""
+    *claim* is told of it before anybody else may forget it.
+    """
     python = _python()
-    target = _CACHE / f"opt-{_digest(python)}"
-    if not target.is_dir():
-        _CACHE.mkdir(parents=True, exist_ok=True)
-        _forget_old()
-        with tempfile.TemporaryDirectory(dir=_CACHE) as build:
-            os.replace(_build(Path(build), python), target)
+    with _locked():
+        target = _CACHE / f"opt-{_digest(python)}"
+        if not target.is_dir():
+            _forget_old()
+            with tempfile.TemporaryDirectory(prefix=_BUILD, dir=_CACHE) as build:
+                os.replace(_build(Path(build), python), target)
+        claim(target)
     return target
 
 
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Wait until nobody else builds; whoever comes second finds what the first has built."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _forget_old() -> None:
-    """Remove all but the newest installations: a lab that is up may still run one of those."""
+    """Remove killed builds, and installations but the newest and those that labs run."""
+    for build in _CACHE.glob(f"{_BUILD}*"):
+        shutil.rmtree(build)
+    in_use = {state.software(lab) for lab in state.names()}
     found = sorted(_CACHE.glob("opt-*"), key=lambda each: each.stat().st_mtime)
     for old in found[:-_KEPT]:
-        shutil.rmtree(old)
+        if str(old) not in in_use:
+            shutil.rmtree(old)
 
 
 def _python() -> str:
@@ -65,7 +85,6 @@ def _digest(python: str) -> str:
 
 
 def _build(build: Path, python: str) -> Path:
-    os.umask(0o022)
     target = build / "opt"
     _run(python, "-m", "venv", "--without-pip", str(target))
     _run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(build))
@@ -76,9 +95,12 @@ def _build(build: Path, python: str) -> Path:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=CHECKOUT, umask=0o022
+    )
     if done.returncode != 0:
-        raise InstallError(f"cannot install vscadmin for the lab: {done.stderr.strip()[-800:]}")
+        why = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
+        raise InstallError(f"cannot install vscadmin for the lab: {why}")
 
 
 def _succeeds(*command: str) -> bool:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab import cgroups
+from tests.lab import boot, cgroups, state
 from tests.lab import cluster as lab
 from tests.lab.cluster import Cluster
+from tests.lab.errors import GoneError, LabError
+from tests.lab.node import Node
+from tests.lab.outside import outside
 from tests.lab.topology import NODES
 from tests.run import eventually
 
-LAB = (sys.executable, "-m", "tests.lab")
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LAB, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120
-    )
+LAB = (sys.executable, "-m", "tests.lab")
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,6 +61,34 @@ class TestNodes:
             "/var/lib/vscadmin-lab:",
         ]
 
+    def test_what_is_the_whole_machines_cannot_be_written(self, cluster: Cluster) -> None:
+        for path in ("/proc/sys/vm/swappiness", "/sys/kernel/mm/ksm/run"):
+            done = cluster["login1"].run("sh", "-c", f"echo 1 >{path}", check=False)
+            assert "Read-only file system" in done.stderr
+
+    def test_commands_and_daemons_are_in_the_nodes_cgroups(self, cluster: Cluster) -> None:
+        """Else the end of the admin's session on the machine might end them."""
+        listed = cluster["login1"].run("cat", "/proc/self/cgroup", "/proc/1/cgroup").stdout
+        assert {line.split(":", 2)[2] for line in listed.splitlines()} == {"/"}
+        first = Path(f"/proc/{cluster['login1'].pid}/cgroup").read_text().splitlines()
+        of_node = f"/{cgroups.PREFIX}{cluster.name}/login1"
+        mounted = {each.controllers for each in cgroups.hierarchies()}
+        assert sum(line.endswith(of_node) for line in first) == len(mounted)
+
+    def test_a_pid_that_another_process_has_now_is_not_entered(self, cluster: Cluster) -> None:
+        reused = dataclasses.replace(cluster["c1"], pid=os.getpid())
+        with pytest.raises(GoneError, match="c1 is gone"):
+            reused.run("true")
+
+    def test_users_may_make_pid_namespaces(self, cluster: Cluster) -> None:
+        """A first process of a namespace in a node is not the node's."""
+        inner = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+        with cluster["login1"].start(*inner, "sh", "-c", "echo; exec sleep 1000") as sleeping:
+            assert sleeping.stdout is not None
+            sleeping.stdout.readline()
+            assert lab.find(cluster.name) == cluster
+            sleeping.kill()
+
     def test_a_command_ends_with_the_process_that_started_it(self, cluster: Cluster) -> None:
         command = ("sh", "-c", "echo; exec sleep 1000")
         with cluster["c1"].start(*command, user="alice") as sleeping:
@@ -86,15 +111,19 @@ class TestNodes:
 
 class TestNetwork:
     def test_the_round_robin_name_alternates(self, cluster: Cluster) -> None:
+        """Not strictly so: on a busy machine a query that was late is asked again."""
         reached = [cluster.ssh("alice", "login", "hostname").stdout.strip() for _ in range(10)]
-        assert Counter(reached) == {"login1": 5, "login2": 5}
-        assert all(one != other for one, other in pairwise(reached))
+        assert sorted(Counter(reached)) == ["login1", "login2"]
+        assert min(Counter(reached).values()) >= 3
 
     def test_the_laptop_reaches_login_nodes_only(self, cluster: Cluster) -> None:
+        assert cluster.laptop.run("python3", "-c", CONNECT, "login1", "22").returncode == 0
+        assert cluster["c1"].run("python3", "-c", CONNECT, "10.77.0.2", "6817").returncode == 0
         for node in NODES:
-            if node.inside and not node.outside:
-                done = cluster.laptop.run("ping", "-c1", "-W1", node.inside, check=False)
-                assert done.returncode != 0
+            if node.inside:
+                argv = ("python3", "-c", CONNECT, node.inside, "22")
+                done = cluster.laptop.run(*argv, check=False)
+                assert "Network is unreachable" in done.stderr
 
     def test_login_nodes_have_one_host_key_and_users_keys_work(self, cluster: Cluster) -> None:
         for host in ("login", "login1", "login2.cluster.test"):
@@ -124,9 +153,14 @@ class TestDaemons:
         assert ran == "login2\n"
 
     def test_a_jobs_end_takes_all_of_its_processes(self, cluster: Cluster) -> None:
-        script = "setsid sleep 1000 & echo started"
-        cluster.ssh("alice", "login", f"srun -wc1 sh -c '{script}'")
-        eventually(lambda: cluster["c1"].pids("sleep 1000"), lambda left: not left)
+        script = "setsid sleep 1000 & read -r _"
+        argv = cluster.ssh_argv("alice", "login", f"srun -wc1 sh -c '{script}'")
+        with subprocess.Popen(argv, stdin=subprocess.PIPE) as job:
+            assert job.stdin is not None
+            eventually(lambda: cluster["c1"].pids("sleep 1000", user="alice"), bool)
+            job.stdin.close()
+            assert job.wait(20) == 1
+        eventually(lambda: cluster["c1"].pids("sleep 1000", user="alice"), lambda left: not left)
 
     def test_an_orphan_left_by_ssh_has_pid_1_as_its_parent(self, cluster: Cluster) -> None:
         cluster.ssh("alice", "login1", "nohup sleep 1000 >/dev/null 2>&1 </dev/null &")
@@ -149,29 +183,60 @@ class TestDaemons:
         assert "Accepted publickey for alice" in titles["login1:/var/log/sshd.log"]
         assert "slurmd" in titles["c2:/var/log/slurmd.log"]
 
-    def test_cron_runs_what_etc_cron_d_says(self, cluster: Cluster) -> None:
-        for node in cluster.login_nodes:
-            said = eventually(
-                lambda node=node: node.run("cat", "/run/minute", check=False).stdout,  # type: ignore[misc]
-                bool,
-                seconds=70,
-            )
-            assert said == f"{node.name}\n"
 
+class TestTidy:
     def test_what_a_test_leaves_is_gone_with_it(self, cluster: Cluster) -> None:
         cluster.ssh("alice", "login1", "nohup sleep 1000 >/dev/null 2>&1 </dev/null &")
         cluster.ssh("alice", "login1", "sbatch --wrap 'sleep 1000' && touch left /tmp/left")
+        cluster.ssh("alice", "login1", "touch /var/tmp/left /dev/shm/left; echo @daily x | crontab")
         cluster.tidy()
         assert not cluster["login1"].pids("sleep 1000")
-        assert cluster["login1"].run("ls", "/home/alice", "/tmp/").stdout.split() == [
-            "/home/alice:",
-            "/tmp/:",
-        ]
+        listed = cluster["login1"].run(
+            *("find", "/home/alice", "/tmp/", "/var/tmp", "/dev/shm", "/var/spool/cron"),
+            *("-type", "f", "-not", "-path", "*/.ssh/*"),
+        )
+        assert listed.stdout == ""
         eventually(lambda: cluster["ctl"].run("squeue", "-h").stdout, lambda jobs: not jobs)
+
+    def test_keys_are_as_they_were(self, cluster: Cluster) -> None:
+        break_keys = "cd .ssh; chmod 777 .; rm authorized_keys; ln -s /etc/passwd known_hosts"
+        cluster.ssh("bob", "login1", break_keys)
+        cluster.laptop.run("sh", "-c", "rm -r ~/.ssh", user="bob")
+        cluster.tidy()
+        assert cluster.ssh("bob", "login1", "ls -A .ssh").stdout == "authorized_keys\n"
+
+    def test_links_are_removed_and_not_followed(self, cluster: Cluster) -> None:
+        for target in ("/etc/lab", "/var/lib"):
+            cluster.ssh("alice", "login1", f"ln -s {target} ~/link; ln -s {target} /tmp/link")
+            kept = cluster["login1"].run("ls", target).stdout
+            cluster.tidy()
+            assert cluster["login1"].run("ls", target).stdout == kept
+            assert cluster["login1"].run("ls", "-A", "/home/alice").stdout == ".ssh\n"
+
+
+def nodes_begun(count: int) -> Callable[[str], bool]:
+    return lambda name: len(list((state.STATE / name / "nodes").glob("*.log"))) >= count
+
+
+def is_ready(name: str) -> bool:
+    """Tell whether the last node runs its daemons, though nobody has said yet that all is up."""
+    (spec,) = (spec for spec in NODES if spec.name == "laptop")
+    found = Node.find(name, spec)
+    return found is not None and Path(f"/proc/{found.pid}/comm").read_text() == "tini\n"
+
+
+PHASES: dict[str, Callable[[str], bool]] = {
+    "locked": lambda name: (state.STATE / name).exists(),
+    "keys": lambda name: (state.STATE / name / "files").exists(),
+    "one node": nodes_begun(1),
+    "four nodes": nodes_begun(4),
+    "all nodes": nodes_begun(8),
+    "daemons": is_ready,
+}
 
 
 class TestUpAndDown:
-    NAME = f"updown-{os.getpid()}"
+    NAME = f"test-{os.getpid()}-updown"
 
     @pytest.fixture(autouse=True)
     def _gone_afterwards(self, running_lab: Cluster) -> Iterator[None]:
@@ -180,9 +245,9 @@ class TestUpAndDown:
 
     def test_nothing_outside_is_touched(self, cluster: Cluster) -> None:
         before = outside()
-        assert command("up", self.NAME).returncode == 0
+        lab.up(self.NAME)
         assert outside() == before
-        assert command("down", self.NAME).returncode == 0
+        lab.down(self.NAME)
         assert outside() == before
 
     def test_twice_up_is_one_lab_and_twice_down_is_none(self, cluster: Cluster) -> None:
@@ -202,17 +267,24 @@ class TestUpAndDown:
         lab.down(self.NAME)
         assert cluster.ssh("alice", "login", "srun", "hostname").stdout == "c1\n"
 
-    @pytest.mark.parametrize("seconds", [0.15, 0.3, 0.45, 0.6, 0.8, 1.1])
-    def test_one_killed_half_way_is_cleaned_and_can_be_had_again(
-        self, cluster: Cluster, seconds: float
+    @pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
+    def test_one_killed_half_way_is_cleaned(
+        self, cluster: Cluster, phase: Callable[[str], bool]
     ) -> None:
-        with subprocess.Popen([*LAB, "up", self.NAME], cwd=CHECKOUT) as bringing_up:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                bringing_up.wait(seconds)
-            bringing_up.kill()
-        assert command("down", self.NAME).returncode == 0
+        self.kill_half_way(phase)
+        lab.down(self.NAME)
         assert left_of(self.NAME) == (set(), False)
-        assert command("up", self.NAME).returncode == 0
+
+    def test_one_killed_half_way_can_be_had_again(self, cluster: Cluster) -> None:
+        self.kill_half_way(nodes_begun(len(NODES)))
+        assert lab.up(self.NAME).ssh("alice", "login", "srun", "hostname").stdout == "c1\n"
+
+    def kill_half_way(self, phase: Callable[[str], bool]) -> None:
+        with subprocess.Popen([*LAB, "up", self.NAME], cwd=CHECKOUT) as bringing_up:
+            while not phase(self.NAME):
+                assert bringing_up.poll() is None, "that phase was not seen"
+                time.sleep(0.002)
+            bringing_up.kill()
 
     def test_a_lab_that_lost_a_node_is_made_anew(self, cluster: Cluster) -> None:
         lost = lab.up(self.NAME)["c1"].pid
@@ -220,65 +292,47 @@ class TestUpAndDown:
         eventually(lambda: lab.find(self.NAME), lambda found: found is None)
         assert lab.up(self.NAME)["c1"].pid != lost
 
-    def test_one_that_is_being_made_is_left_alone(self, cluster: Cluster) -> None:
-        with lab._locked(self.NAME):
-            done = command("down", self.NAME)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"lab: lab {self.NAME} is being brought up or taken down\n"
+    def test_one_that_does_not_start_says_why_and_leaves_nothing(
+        self, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for script in (
+            "echo no root >&2",
+            'read -r pid _ </proc/self/stat; echo "$pid"; read -r _',
+        ):
+            (tmp_path / "init.sh").write_text(f"{script}; echo out of luck >&2; exit 1\n")
+            monkeypatch.setattr(boot, "INIT", tmp_path / "init.sh")
+            with pytest.raises(LabError, match=r"^dns .*out of luck; logs: /") as caught:
+                lab.up(self.NAME)
+            assert "out of luck" in Path(str(caught.value).rpartition(" ")[2]).read_text()
+            assert left_of(self.NAME) == (set(), False)
 
-    def test_a_shell_is_a_users_on_a_node(self, cluster: Cluster) -> None:
-        done = command(
-            "shell", "bob@login2", cluster.name, "--run", "sh -c 'id -un; hostname; pwd'"
-        )
-        assert done.stdout.split() == ["bob", "login2", "/home/bob"]
+    def test_a_system_folder_that_is_a_mount_is_shown(
+        self, cluster: Cluster, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").write_text("x")
+        mount = 'mount --bind "$1" /opt; shift; exec "$@"'
+        argv = ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path), *LAB, "up", self.NAME]
+        subprocess.run(argv, cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        found = lab.find(self.NAME)
+        assert found is not None
+        assert found.laptop.read("/opt/file") == "x"
+        found.laptop.write("/opt/file", "y")
+        assert (tmp_path / "file").read_text() == "x"
 
-
-def outside() -> dict[str, object]:
-    """Return what a lab could change of this machine: mounts, devices, names in its folders."""
-    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    folders = ("/", "/etc", "/home", "/run", "/tmp", "/root", "/opt", "/var", "/var/log", "/dev")
-    return {
-        "mounts": Path("/proc/self/mountinfo").read_text(),
-        "links": [line.split(": ")[1] for line in links.splitlines()],
-        "names": {folder: sorted(os.listdir(folder)) for folder in folders},
-        "passwd": Path("/etc/passwd").read_bytes(),
-        "hostname": os.uname().nodename,
-        "processors": Path("/proc/self/cgroup").read_text(),
-    }
+    def test_labs_of_test_runs_that_are_gone_are_taken_away(self, cluster: Cluster) -> None:
+        with subprocess.Popen(["true"]) as gone:
+            pass
+        with state.locked(name := f"test-{gone.pid}-x"), state.locked(f"test-{os.getpid()}-y"):
+            pass
+        lab.down_forgotten()
+        assert name not in state.names()
+        assert f"test-{os.getpid()}-y" in state.names()
+        assert not lab.down(f"test-{os.getpid()}-y")
 
 
 def left_of(name: str) -> tuple[set[int], bool]:
     """Return the lab's processes, and whether any directory of it is left."""
-    return cgroups.members(name), name in cgroups.labs() or (lab.STATE / name).exists()
-
-
-class TestWhereItCannotBe:
-    def test_not_root(self) -> None:
-        done = subprocess.run(
-            ["setpriv", "--reuid=65534", "/usr/bin/python3", "-m", "tests.lab", "up"],
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "lab: the lab needs root: it makes namespaces and networks\n"
-
-    def test_a_package_is_missing(self) -> None:
-        hide = 'mount --bind /dev/null /usr/bin/tini && exec "$@"'
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", hide, "sh", *LAB, "up"],
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "lab: the lab needs packages: apt-get install tini\n"
-
-    def test_a_bad_name(self) -> None:
-        done = command("up", "../x")
-        assert done.stderr == "lab: a lab's name is made of a-z, 0-9 and -, not '../x'\n"
+    return cgroups.members(name), name in state.names()
 
 
 def test_a_failed_test_shows_the_nodes_logs(tmp_path: Path, running_lab: Cluster) -> None:
@@ -303,11 +357,20 @@ def test_a_failed_test_shows_the_nodes_logs(tmp_path: Path, running_lab: Cluster
 
 
 def test_times(running_lab: Cluster) -> None:
-    """The bars are ten and five seconds; printed, as the machine may be busy."""
+    """Ten times less is usual; the machine may be busy."""
     begun = time.monotonic()
-    lab.up(name := f"timed-{os.getpid()}")
+    lab.up(name := f"test-{os.getpid()}-timed")
     made = time.monotonic()
     lab.down(name)
-    now = time.monotonic()
-    print(f"up in {made - begun:.1f} s, down in {now - made:.1f} s")
+    assert (made - begun < 10, time.monotonic() - made < 5) == (True, True)
     assert left_of(name) == (set(), False)
+
+
+def test_cron_runs_what_etc_cron_d_says(cluster: Cluster) -> None:
+    for node in cluster.login_nodes:
+        said = eventually(
+            lambda node=node: node.run("cat", "/run/minute", check=False).stdout,  # type: ignore[misc]
+            bool,
+            seconds=70,
+        )
+        assert said == f"{node.name}\n"

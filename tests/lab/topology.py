@@ -38,7 +38,7 @@ DOMAIN: Final = "cluster.test"
 ROUND_ROBIN: Final = "login"
 NODES: Final = (
     NodeSpec("dns", ("dns",), outside="10.78.0.2", home=""),
-    NodeSpec("ctl", ("cluster", "controller"), inside="10.77.0.2"),
+    NodeSpec("ctl", ("cluster", "controller", "mail"), inside="10.77.0.2"),
     NodeSpec("login1", ("cluster", "login"), inside="10.77.0.11", outside="10.78.0.11"),
     # Login and compute node at once, as small sites have it: partition "mixed".
     NodeSpec("login2", ("cluster", "login", "compute"), inside="10.77.0.12", outside="10.78.0.12"),

@@ -333,3 +333,9 @@ def test_the_first_allowed_moment_is_in_no_window(texts: list[str], at: float) -
     allowed = first_allowed(at, windows)
     assert allowed >= at
     assert all(window.ends(datetime.fromtimestamp(allowed)) is None for window in windows)
+
+
+@given(st.floats(1.7e9, 1.9e9))
+def test_without_quiet_hours_every_moment_is_allowed_as_it_is(at: float) -> None:
+    """Else what is due now would be due in less than a microsecond, for ever."""
+    assert first_allowed(at, ()) == at

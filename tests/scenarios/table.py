@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from vscadmin.model import (
     UnixSocket,
 )
 from vscadmin.policy.decide import Plan, Scene, decide
-from vscadmin.policy.settings import Policy, State
+from vscadmin.policy.settings import Mode, Policy, State
 from vscadmin.policy.states import History
 from vscadmin.procs.families import load_catalogue
 from vscadmin.procs.stat import parse_cgroups
@@ -72,14 +72,15 @@ def load(path: Path) -> Scenario:
 
 
 def read_policy(data: dict[str, Any], path: Path) -> Policy:
-    """Return the policy that a scenario states, else the built-in one."""
+    """Return the policy that a scenario states, else the built-in one; `mode` replaces its own."""
     text = data.get("policy")
-    return Policy() if text is None else parse_policy(text.encode(), str(path))
+    policy = Policy() if text is None else parse_policy(text.encode(), str(path))
+    return replace(policy, mode=Mode(data["mode"])) if "mode" in data else policy
 
 
 def read_snapshot(data: dict[str, Any], taken_at: float) -> Snapshot:
     """Return the process table of *data*; its ELAPSED is as of NOW, whenever it was taken."""
-    lines = data["ps"] + "\n".join(data.get("add", []))
+    lines = data["ps"] + "\n".join([*_many(data.get("many", [])), *data.get("add", [])])
     without, cpu = data.get("without", []), data.get("cpu", {})
     processes = {
         each.pid: each._replace(cpu_ticks=int(cpu.get(str(each.pid), 0) * TICKS))
@@ -99,6 +100,15 @@ def read_snapshot(data: dict[str, Any], taken_at: float) -> Snapshot:
         details=details,
         nets={_NET: NetTable(tcp, unix)},
     )
+
+
+def _many(blocks: list[dict[str, Any]]) -> list[str]:
+    """Repeat a line for each of its pids, the first and the last given."""
+    return [
+        block["line"].format(pid=pid)
+        for block in blocks
+        for pid in range(block["pids"][0], block["pids"][1] + 1)
+    ]
 
 
 def _processes(text: str) -> list[Process]:
@@ -128,6 +138,8 @@ def _process(fields: list[str]) -> Process:
 
 def _detail(process: Process, data: dict[str, Any], sockets: set[int]) -> Detail:
     pid = str(process.pid)
+    if process.pid in data.get("unreadable", []):
+        return Detail()
     program = process.argv[0].decode() if process.argv else ""
     usual = _SHELLS.get(program, program if "/" in program else f"/usr/bin/{program}")
     cgroup = data.get("cgroup", {}).get(pid, "0::/user.slice/user-1001.slice/session-3.scope")

@@ -32,9 +32,10 @@ class Delivery(StrEnum):
 
 
 class Result(StrEnum):
-    """What became of a termination. STARTED that a run left behind was cut short."""
+    """What became of a termination. STARTED that a run left behind becomes CUT_SHORT."""
 
     STARTED = "started"
+    CUT_SHORT = "cut-short"
     ENDED = "ended"
     GONE = "gone"
     SPARED = "spared"

@@ -8,7 +8,8 @@ from datetime import date
 
 from vscadmin.cleanup.digest import Digest, digest_values, refusal_values
 from vscadmin.cleanup.letters import plain, subject_line
-from vscadmin.cleanup.notify import MOST_TREES, Author, Server, notice_values
+from vscadmin.cleanup.notify import Author, Server, notice_values
+from vscadmin.cleanup.recipients import MOST_TREES
 from vscadmin.cleanup.records import Delivery, Identity, Notice, Result, Run, Termination
 from vscadmin.cleanup.wording import TEMPLATES, Wording, open_templates
 from vscadmin.errors import ConfigError

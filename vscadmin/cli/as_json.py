@@ -16,6 +16,7 @@ from vscadmin.model import Process, ProcessKey, Tree
 from vscadmin.policy.states import Judged
 
 if TYPE_CHECKING:  # scan does without
+    from vscadmin.cli.plan import Intent
     from vscadmin.policy.decide import Decision, Plan
     from vscadmin.policy.rules import Finding
 
@@ -89,6 +90,8 @@ def decision_facts(decision: Decision) -> dict[str, Any]:
     return {
         "action": str(decision.action),
         "wanted": str(decision.wanted),
+        "rung": str(decision.standing.rung),
+        "due": str(decision.standing.due),
         "rule": decision.rule,
         "rule_holds": decision.rule is not None and not decision.is_forecast,
         "findings": [finding_facts(each) for each in decision.findings],
@@ -98,6 +101,18 @@ def decision_facts(decision: Decision) -> dict[str, Any]:
             {"action": str(step.action), "not_before": moment(step.at), "allowed": step.allowed}
             for step in decision.steps
         ],
+    }
+
+
+def intent_facts(intent: Intent) -> dict[str, Any]:
+    """Return what a run of cleanup would do now."""
+    return {
+        "hash": intent.plan_hash or None,
+        "notices_due": intent.notices,
+        "ends_due": intent.ends,
+        "ends_waiting": intent.waiting,
+        "users_due": intent.users,
+        "refused_because": list(intent.objections),
     }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import NamedTuple
 
 import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
+from vscadmin.cli.checks import Check, Grade
+from vscadmin.cli.doctor_cleanup import checks as checks_of_cleanup
 from vscadmin.cli.survey import BUILT_IN, load_families, load_policy
 from vscadmin.errors import ConfigError, Exit, ProcessTableError
 from vscadmin.escape import printable
@@ -18,28 +18,11 @@ from vscadmin.procs import machine
 from vscadmin.procs.scan import read_processes
 
 
-class Grade(StrEnum):
-    """How a check went. A warning narrows what can be seen or done; a failure stops it."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "FAIL"
-
-
-class Check(NamedTuple):
-    """One check, and the exit code that its failure leads to."""
-
-    name: str
-    grade: Grade
-    words: str
-    code: Exit = Exit.DONE
-
-
 @click.command("doctor")
 @options.inputs
 @options.as_json
 def command(policy_path: str | None, catalogue_dir: str | None, as_json: bool) -> int:
-    """Check what this machine lets vscadmin see and do.
+    """Check what this machine lets vscadmin see and do, and whether cleanup can run.
 
     Exits with 0 when nothing fails (warnings included), 71 when the process table
     cannot be read, 78 when the configuration is wrong or could be changed by others.
@@ -135,3 +118,4 @@ def _configuration(policy_path: str | None, catalogue_dir: str | None) -> Iterat
     for warning in loaded.warnings:
         yield Check("policy", Grade.FAIL, f"{warning}: cleanup refuses it", Exit.BAD_CONFIGURATION)
     yield Check("catalogue", Grade.OK, f"{len(catalogue.families)} product families")
+    yield from checks_of_cleanup(loaded.policy)

@@ -17,6 +17,11 @@ _VERBS = {
     "scan": "vscadmin.cli.scan",
     "report": "vscadmin.cli.report",
     "explain": "vscadmin.cli.explain",
+    "cleanup": "vscadmin.cli.cleanup",
+    "history": "vscadmin.cli.history",
+    "replay": "vscadmin.cli.replay",
+    "notices": "vscadmin.cli.notices",
+    "mine": "vscadmin.cli.mine",
     "config": "vscadmin.cli.config",
     "doctor": "vscadmin.cli.doctor",
     "completion": "vscadmin.cli.completion",
@@ -42,9 +47,10 @@ class _Verbs(click.Group):
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vscadmin")
 def cli() -> None:
-    """See the remote-editor servers of a login node, and what a policy says of them.
+    """See the remote-editor servers of a login node, and carry out what a policy says of them.
 
-    Nothing here changes anything: scan, report and explain only look.
+    cleanup acts, as far as the policy's mode lets it, and mine --stop ends a server of your
+    own. All other commands only look.
     """
 
 

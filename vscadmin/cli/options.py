@@ -7,7 +7,23 @@ from typing import Any
 
 import click
 
+from vscadmin.units import parse_duration
+
 Command = Callable[..., Any]
+
+
+class Duration(click.ParamType[int]):
+    """A duration as in the policy, "90s" or "14d", in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse it; a wrong one is a usage error with the reason."""
+        try:
+            return value if isinstance(value, int) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
 
 policy = click.option(
     "--policy",
@@ -35,6 +51,10 @@ product = click.option(
     "--product", metavar="NAME", shell_complete=_complete_products, help="Only this product."
 )
 user = click.option("--user", metavar="NAME", help="Only this user's servers.")
+past_user = click.option("--user", metavar="NAME", help="Only what is about this user.")
+since = click.option(
+    "--since", type=Duration(), metavar="TIME", help="Only the last so long, such as 14d."
+)
 
 
 def inputs(function: Command) -> Command:

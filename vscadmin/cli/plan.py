@@ -2,16 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from vscadmin.cleanup import look
+from vscadmin.cleanup.approve import hash_of, objections, share
 from vscadmin.cli.survey import Survey
-from vscadmin.policy.decide import Plan, Scene, decide
-from vscadmin.procs.trees import logins
+from vscadmin.policy.decide import Plan
+from vscadmin.policy.settings import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What cleanup would do if it ran now, and what the breaker would have against it."""
+
+    plan_hash: str
+    ends: int
+    waiting: int
+    users: int
+    notices: int
+    objections: tuple[str, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Say it in lines; nothing where nothing would be done."""
+        lines = []
+        if self.notices:
+            lines.append(f"Due now: owners to be told of {self.notices} servers.")
+        if self.ends:
+            waiting = f"; {self.waiting} more wait (max_trees_per_user)" if self.waiting else ""
+            lines.append(
+                f"Due now: {self.ends} servers of {self.users} users to end{waiting}; "
+                f"plan {self.plan_hash}."
+            )
+        if self.objections:
+            lines.append(
+                f"The breaker refuses it: {'; '.join(self.objections)}. To carry it out once: "
+                f"vscadmin cleanup --approve {self.plan_hash}"
+            )
+        return tuple(lines)
 
 
 def plan_of(found: Survey) -> Plan:
-    """Return one decision for every tree, by the survey's policy."""
-    scene = Scene(
-        owners=found.owners,
-        logins=logins(found.snapshot, found.forest),
-        ticks=found.snapshot.ticks_per_second,
+    """Return one decision for every tree, by the survey's policy and what is remembered."""
+    return look.plan_of(found.sight, found.loaded.policy, found.memory.histories)
+
+
+def intent_of(found: Survey, plan: Plan) -> Intent:
+    """Return what a run of cleanup would make of *plan*."""
+    limits = found.loaded.policy.terminate
+    cut = share(plan, limits)
+    return Intent(
+        plan_hash=hash_of(cut.ends, found.snapshot.boot_id),
+        ends=len(cut.ends),
+        waiting=len(cut.waiting),
+        users=cut.users,
+        notices=sum(each.standing.due is Action.NOTIFY for each in plan),
+        objections=objections(cut, limits),
     )
-    return decide(found.forest.trees, scene, found.loaded.policy, found.snapshot.taken_at)

@@ -6,7 +6,7 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
-from vscadmin.cli.plan import plan_of
+from vscadmin.cli.plan import intent_of, plan_of
 from vscadmin.cli.survey import select, survey, warn
 from vscadmin.errors import Exit
 from vscadmin.policy.settings import Action
@@ -38,7 +38,9 @@ def command(
     from vscadmin.procs.usage import measure  # noqa: PLC0415 - psutil; scan goes without
 
     found = survey(policy_path, catalogue_dir)
-    plan = select(found, plan_of(found), user, product)
+    whole = plan_of(found)
+    intent = intent_of(found, whole)
+    plan = select(found, whole, user, product)
     warn(found)
     cpu = {key: use.cpu_percent for key, use in measure(each.tree for each in plan).items()}
     if as_json:
@@ -50,11 +52,14 @@ def command(
             for each in plan
         ]
         body = {**js.seen(found), "policy": js.policy_facts(found.loaded), "trees": trees}
-        js.emit("report", {**body, "users": js.user_totals(plan, cpu)})
+        plan_facts = js.intent_facts(intent)
+        js.emit("report", {**body, "users": js.user_totals(plan, cpu), "plan": plan_facts})
     else:
         from vscadmin.cli.render import show_report  # noqa: PLC0415 - rich is for people only
 
         show_report(found, plan, cpu, wide=wide)
+        for line in intent.words:
+            click.echo(line)
     asked = any(each.wanted is not Action.KEEP and not each.held_back for each in plan)
     if exit_code and asked:
         return Exit.WOULD_ACT

@@ -44,7 +44,9 @@ def command(
 
 def _judged(found: Survey) -> list[Judged]:
     policy, now = found.loaded.policy, found.snapshot.taken_at
-    owned = [(tree, found.owners[tree.root.uid]) for tree in found.forest.trees]
-    return [
-        Judged(tree, owner, judge(tree, owner, NOTHING_KNOWN, policy, now)) for tree, owner in owned
-    ]
+    judged = []
+    for tree in found.forest.trees:
+        owner = found.owners[tree.root.uid]
+        history = found.memory.histories.get(tree.key, NOTHING_KNOWN)
+        judged.append(Judged(tree, owner, judge(tree, owner, history, policy, now)))
+    return judged

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import click
 
-from vscadmin.errors import ConfigError, Exit, UsageError
-from vscadmin.model import Owner, Snapshot, Tree
+from vscadmin.cleanup.look import cpu_spans, wants_groups
+from vscadmin.errors import ConfigError, Exit, StoreError, UsageError
+from vscadmin.model import Owner, ProcessKey, Snapshot, Tree
 from vscadmin.policy.settings import Policy, Scope
+from vscadmin.policy.states import History
 from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.families import load_catalogue
-from vscadmin.procs.owners import owners, uid_of
-from vscadmin.procs.scan import take_snapshot
-from vscadmin.procs.trees import Forest, find_trees
+from vscadmin.procs.owners import uid_of
+from vscadmin.procs.scan import boot_id
+from vscadmin.procs.sight import Sight, see
+from vscadmin.procs.trees import Forest
 from vscadmin.trust import doubts
 
 DEFAULT_POLICY = "/etc/vscadmin/policy.toml"
@@ -35,21 +39,45 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What earlier runs of cleanup stored, as far as we may read it; *problem* says why not."""
+
+    recorded: Mapping[ProcessKey, ProcessKey] = field(default_factory=dict)
+    histories: Mapping[ProcessKey, History] = field(default_factory=dict)
+    problem: str = ""
+
+
+NO_MEMORY = Memory()
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything one look at this machine gave, before any of it is judged."""
+    """Everything one look at this machine gave, and what is remembered, before it is judged."""
 
     loaded: Loaded
     catalogue: Catalogue
-    snapshot: Snapshot
-    forest: Forest
-    owners: Mapping[int, Owner]
+    sight: Sight
+    memory: Memory = NO_MEMORY
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The process table."""
+        return self.sight.snapshot
+
+    @property
+    def forest(self) -> Forest:
+        """The trees in it."""
+        return self.sight.forest
+
+    @property
+    def owners(self) -> Mapping[int, Owner]:
+        """Whose they are, by uid."""
+        return self.sight.owners
 
     @property
     def is_partial(self) -> bool:
         """Whether anything could not be read."""
-        return bool(self.snapshot.unreadable) or any(
-            tree.unreadable or tree.connections.unreadable for tree in self.forest.trees
-        )
+        return self.sight.is_partial
 
     @property
     def exit_code(self) -> Exit:
@@ -103,16 +131,31 @@ def _distrust(path: str) -> str:
 
 
 def survey(policy_path: str | None, catalogue_dir: str | None) -> Survey:
-    """Look at this machine once, and find every tree on it."""
+    """Look at this machine once, and find every tree on it; remember what was stored of them."""
     gc.disable()  # a short life: passing over ten thousand live facts again and again costs 5 %
     loaded = load_policy(policy_path)
     catalogue = load_families(loaded, catalogue_dir)
-    snapshot = take_snapshot(catalogue)
-    forest = find_trees(snapshot, catalogue)
-    policy = loaded.policy
-    wants_groups = bool(policy.protect.groups) or any(rule.when.group for rule in policy.rules)
-    uids = {tree.root.uid for tree in forest.trees}
-    return Survey(loaded, catalogue, snapshot, forest, owners(uids, with_groups=wants_groups))
+    memory = _remember(loaded.policy)
+    groups = wants_groups(loaded.policy)
+    seen = see(catalogue, with_groups=groups, recorded=memory.recorded)
+    return Survey(loaded, catalogue, seen, memory)
+
+
+def _remember(policy: Policy) -> Memory:
+    """Read what the store knows of this boot's trees; nothing where there is none for us."""
+    if not os.access(policy.store.path, os.R_OK):
+        return NO_MEMORY
+    from vscadmin.cleanup.store_read import Reader  # noqa: PLC0415 - sqlite3, where there is a store
+
+    try:
+        if (store := Reader.open(policy.store.path)) is None:
+            return NO_MEMORY
+        with store:
+            boot, now = boot_id(), time.time()
+            histories = store.histories(boot, cpu_spans=cpu_spans(policy), now=now)
+            return Memory(store.recorded(boot), histories)
+    except StoreError as error:
+        return Memory(problem=str(error))
 
 
 class _Owned(Protocol):
@@ -161,6 +204,8 @@ def known_uid(user: str, seen: Iterable[Owner]) -> int:
 def warn(survey: Survey) -> None:
     """Say on stderr what makes this look less than whole."""
     warn_of(survey.loaded)
+    if survey.memory.problem:
+        click.echo(f"vscadmin: warning: {survey.memory.problem}", err=True)
     if (count := len(survey.snapshot.unreadable)) and os.geteuid() == 0:
         click.echo(f"vscadmin: warning: {count} processes could not be read", err=True)
 

@@ -65,7 +65,7 @@ def first_allowed(at: float, windows: Iterable[QuietHours]) -> float:
 
     Where they cover the whole week that is a week later: it never comes.
     """
-    moment = datetime.fromtimestamp(at)
+    moment = begun = datetime.fromtimestamp(at)
     limit = moment + timedelta(minutes=_WEEK)
     waiting = True
     while waiting and moment < limit:
@@ -73,4 +73,5 @@ def first_allowed(at: float, windows: Iterable[QuietHours]) -> float:
         for window in windows:
             if (end := window.ends(moment)) is not None:
                 moment, waiting = end, True
-    return max(at, moment.timestamp())
+    # A datetime has microseconds only: a moment that has passed must not become a later one.
+    return at if moment == begun else max(at, moment.timestamp())

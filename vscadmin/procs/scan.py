@@ -33,19 +33,19 @@ def take_snapshot(
     *recorded* maps processes that earlier scans saw as members to their tree's root.
     Raises ProcessTableError where /proc is no process table.
     """
-    boot_id, boot_time = _boot()
+    boot, boot_time = boot_id(), _boot_time()
     processes, unreadable = read_processes()
     ourselves = _ourselves(processes)
     sighted = sightings(processes.values(), catalogue, ourselves)
     near, maybe = concerned(processes, sighted, recorded or {})
-    details = _read_details(processes, near)
+    details = read_details(processes, near)
     links = {pid: _read_link(f"/proc/{pid}/exe") for pid in maybe}
     orphans = {pid: os.fsencode(exe) for pid, exe in links.items() if exe is not None}
     belonging = executables_in(orphans, processes, sighted, details)
-    details |= _read_details(processes, belonging)
+    details |= read_details(processes, belonging)
     namespaces = {each.net_ns: pid for pid, each in details.items() if each.net_ns and each.sockets}
     return Snapshot(
-        boot_id=boot_id,
+        boot_id=boot,
         boot_time=boot_time,
         taken_at=time.time(),
         ticks_per_second=_TICKS,
@@ -58,13 +58,17 @@ def take_snapshot(
     )
 
 
-def _boot() -> tuple[str, float]:
-    """Return the boot's id, and when it was by the clock as it is set now."""
-    boot_id, uptime = _read("/proc/sys/kernel/random/boot_id"), _read("/proc/uptime")
-    if not boot_id or not uptime:
-        raise ProcessTableError("/proc: is not a process table (no boot_id or uptime in it)")
-    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return boot_id.decode("ascii", "replace").strip(), time.time() - since_boot
+def boot_id() -> str:
+    """Return the id of this boot; raises ProcessTableError where /proc does not tell."""
+    found = _read("/proc/sys/kernel/random/boot_id")
+    if not found:
+        raise ProcessTableError("/proc: is not a process table (no boot_id in it)")
+    return found.decode("ascii", "replace").strip()
+
+
+def _boot_time() -> float:
+    """Return when the boot was, by the clock as it is set now."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read_processes() -> tuple[dict[int, Process], list[int]]:
@@ -111,7 +115,7 @@ def _ourselves(processes: Mapping[int, Process]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _read_details(processes: dict[int, Process], pids: Iterable[int]) -> dict[int, Detail]:
+def read_details(processes: dict[int, Process], pids: Iterable[int]) -> dict[int, Detail]:
     """Pass two: look closely at *pids*, and re-read who they are.
 
     A process that ended, or whose pid is another's by now, leaves *processes*.

@@ -3,7 +3,8 @@
  * As the real one's `command-shell` does it listens on a TCP port (or, told
  * --on-socket, on a unix socket), starts the server on a unix socket as its child,
  * stands between the two, and ends with the process of --parent-process-id: the server
- * stays. The real one speaks msgpack RPC with its client; this one copies bytes. */
+ * stays. The real one speaks msgpack RPC with its client, in which the client also says
+ * what --require-token asks for; this one copies bytes, and asks for no token. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -125,13 +126,16 @@ static void start_server(const char *data_dir, const char *commit, char *grace)
 	die("sh");
 }
 
-static int listen_on_loopback(int *port)
+static int listen_on_port(const char *host, int *port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET};
 	socklen_t size = sizeof address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	if (inet_pton(AF_INET, host, &address.sin_addr) != 1) {
+		fprintf(stderr, "not an IPv4 address: %s\n", host);
+		exit(2);
+	}
 	if (bind(fd, (struct sockaddr *)&address, size) != 0 || listen(fd, 64) != 0 ||
 	    getsockname(fd, (struct sockaddr *)&address, &size) != 0)
 		die("listen");
@@ -216,8 +220,9 @@ int main(int argc, char **argv)
 	const char *data_dir = option(argc, argv, "--cli-data-dir");
 	const char *parent = option(argc, argv, "--parent-process-id");
 	const char *seconds = option(argc, argv, "--reconnection-grace-time");
+	const char *host = option(argc, argv, "--on-host");
 	char grace[64];
-	int port, listener;
+	int port = 0, listener;
 
 	if (argc < 2 || strcmp(argv[1], "command-shell") != 0 || !data_dir || !commit) {
 		fprintf(stderr, "usage: /PATH/code-COMMIT command-shell --cli-data-dir DIR ...\n");
@@ -228,7 +233,8 @@ int main(int argc, char **argv)
 		name_socket(&frontend);
 		listener = listen_on_socket();
 	} else {
-		listener = listen_on_loopback(&port);
+		host = host ? host : "127.0.0.1";
+		listener = listen_on_port(host, &port);
 	}
 	/* Not SIG_IGN: the launcher would inherit that, and wait for its node in vain. */
 	sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL, .sa_flags = SA_NOCLDWAIT}, NULL);
@@ -237,7 +243,7 @@ int main(int argc, char **argv)
 	if (frontend.sun_path[0])
 		printf("Listening on %s\n", frontend.sun_path);
 	else
-		printf("Listening on 127.0.0.1:%d\n", port);
+		printf("Listening on %s:%d\n", host, port);
 	fflush(stdout);
 	run(listener, parent ? atoi(parent) : 0);
 	return 0;

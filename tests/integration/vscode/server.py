@@ -88,23 +88,30 @@ def commit() -> str:
     return found
 
 
+def folder(home: Path, *, exec_server: bool) -> Path:
+    """Return the folder that clients of either kind look for the server in."""
+    data = home / ".vscode-server"
+    if exec_server:
+        return data / "cli" / "servers" / f"Stable-{commit()}" / "server"
+    return data / "bin" / commit()
+
+
 def lay_out_legacy(home: Path, uid: int, gid: int) -> Path:
     """Put the server where clients without an exec server do; return its folder."""
-    folder = home / ".vscode-server" / "bin" / commit()
-    _lay_out(folder, home, uid, gid)
-    return folder
+    target = folder(home, exec_server=False)
+    _lay_out(target, home, uid, gid)
+    return target
 
 
 def lay_out_exec_server(home: Path, uid: int, gid: int) -> Path:
     """Put the server and the stand-in for the CLI where the CLI does; return its folder."""
-    data = home / ".vscode-server"
-    folder = data / "cli" / "servers" / f"Stable-{commit()}" / "server"
-    _lay_out(folder, home, uid, gid)
-    cli = data / f"code-{commit()}"
+    target = folder(home, exec_server=True)
+    _lay_out(target, home, uid, gid)
+    cli = home / ".vscode-server" / f"code-{commit()}"
     if not cli.exists():
         shutil.copy2(_installed().parent / "code-cli", cli)
         _give(cli, uid, gid)
-    return folder
+    return target
 
 
 def start_legacy(home: Path, uid: int, gid: int, *extra: str) -> RunningServer:
@@ -151,12 +158,12 @@ def stop(server: RunningServer) -> None:
 
 
 def _start_legacy(home: Path, uid: int, gid: int, where: tuple[str, ...]) -> RunningServer:
-    folder = lay_out_legacy(home, uid, gid)
+    target = lay_out_legacy(home, uid, gid)
     log = home / ".vscode-server" / f".{commit()}.log"
     token_file = home / ".vscode-server" / f".{commit()}.token"
     token = secrets.token_hex(16)
     _write_private(token_file, token, uid, gid)
-    argv = (str(folder / "bin" / "code-server"), "--start-server", *where)
+    argv = (str(target / "bin" / "code-server"), "--start-server", *where)
     argv += ("--accept-server-license-terms", "--telemetry-level", "off")
     argv += ("--connection-token-file", str(token_file))
     with _spawned(argv, home, log, uid, gid) as (launcher, mark):
@@ -179,16 +186,26 @@ def _installed() -> Path:
     return server
 
 
-def _lay_out(folder: Path, home: Path, uid: int, gid: int) -> None:
-    if (folder / "node").exists():
+def _lay_out(target: Path, home: Path, uid: int, gid: int) -> None:
+    _refuse_links(target, home)
+    if (target / "node").exists():
         return
     server = _installed()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(server, folder, copy_function=_link, symlinks=True, dirs_exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(server, target, copy_function=_link, symlinks=True, dirs_exist_ok=True)
     # Directories only: the files are the cache's as well, and need only be readable.
     for directory, _, _ in os.walk(home / ".vscode-server"):
         _give(directory, uid, gid)
-    _link(server.parent / "node", folder / "node")
+    _link(server.parent / "node", target / "node")
+
+
+def _refuse_links(target: Path, home: Path) -> None:
+    """Refuse a home where a link would lead what root does to *target* elsewhere."""
+    for each in (target, *target.parents):
+        if each == home:
+            return
+        if each.is_symlink():
+            raise ServerFailedError(f"{each} is a link")
 
 
 def _link(source: str | Path, target: str | Path) -> None:
@@ -201,12 +218,12 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 def _give(path: str | Path, uid: int, gid: int) -> None:
     if os.geteuid() == 0:
-        os.chown(path, uid, gid)
+        os.chown(path, uid, gid, follow_symlinks=False)
 
 
 def _write_private(path: Path, text: str, uid: int, gid: int) -> None:
     path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
+    path.touch(mode=0o600, exist_ok=False)
     path.write_text(text)
     _give(path, uid, gid)
 

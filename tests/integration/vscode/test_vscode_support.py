@@ -206,3 +206,34 @@ def test_stop_finds_what_was_reparented(
         assert [p.pid for p in running.processes()] == [running.node_pid]
         server.stop(running)
         assert running.processes() == []
+
+
+@pytest.mark.parametrize("part", [".vscode-server", ".vscode-server/bin"])
+def test_a_home_with_a_link_in_the_way_is_refused(
+    vscode_server_installed: Path, vscode_user: EditorUser, tmp_path: Path, part: str
+) -> None:
+    """Root would copy, and give away, what the link names."""
+    uid, gid, home = vscode_user
+    (link := home / part).parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path)
+    with pytest.raises(server.ServerFailedError, match="is a link"):
+        server.lay_out_legacy(home, uid, gid)
+    assert (list(tmp_path.iterdir()), tmp_path.stat().st_uid) == ([], os.getuid())
+
+
+def test_the_exec_server_listens_where_it_is_told(
+    vscode_server_installed: Path, vscode_user: EditorUser
+) -> None:
+    data = vscode_user.home / "cli"
+    cli = shutil.copy(vscode_server_installed.parent / "code-cli", vscode_user.home / "code-x")
+    argv = [cli, "command-shell", "--cli-data-dir", str(data), "--on-port", "--on-host"]
+    with subprocess.Popen(
+        [*argv, "127.0.0.9"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as listening:
+        try:
+            assert listening.stdout is not None
+            assert listening.stdout.readline().startswith(b"Listening on 127.0.0.9:")
+        finally:
+            listening.kill()
+    done = subprocess.run([*argv, "login"], capture_output=True, check=False, timeout=20)
+    assert (done.returncode, done.stderr) == (2, b"not an IPv4 address: login\n")

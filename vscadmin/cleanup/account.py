@@ -1,0 +1,140 @@
+"""Account for a run: the admins' mail, the metrics, and words for what went wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from vscadmin.cleanup import metrics
+from vscadmin.cleanup.approve import share
+from vscadmin.cleanup.digest import (
+    Digest,
+    digest_letters,
+    exemptions,
+    is_due,
+    left_alone,
+    refusal_letters,
+)
+from vscadmin.cleanup.letters import Letter
+from vscadmin.cleanup.mail import Mailer
+from vscadmin.cleanup.records import Outcome
+from vscadmin.cleanup.regret import regretted
+from vscadmin.cleanup.session import Session
+from vscadmin.errors import Exit, PlanRefusedError
+from vscadmin.policy.decide import Plan
+from vscadmin.procs.sight import Sight
+from vscadmin.procs.trees import logins
+from vscadmin.units import DAY
+from vscadmin.version import __version__
+
+_TOO_MANY_TURNED_AWAY = 3
+_REFUSED, _DIGEST = "refused", "digest"
+
+
+def clock(at: float) -> str:
+    """Return a moment for a line on the terminal."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def logins_of(seen: Sight) -> Mapping[int, str]:
+    """Return the login sessions of the owners of trees: nobody else's is kept."""
+    owners = {tree.root.uid for tree in seen.forest.trees}
+    everywhere = logins(seen.snapshot, seen.forest)
+    return {uid: words for uid, words in everywhere.items() if uid in owners}
+
+
+def partial_words(seen: Sight) -> str:
+    """Say what could not be read."""
+    trees = sum(bool(tree.unreadable or tree.connections.unreadable) for tree in seen.forest.trees)
+    count = len(seen.snapshot.unreadable)
+    return f"incomplete: {count} processes and {trees} servers could not be read: vscadmin report"
+
+
+def say_turned_away(session: Session, count: int) -> None:
+    """Point out that the lock has kept runs from their work again and again."""
+    if count >= _TOO_MANY_TURNED_AWAY:
+        session.say(f"{count} runs found another one running since the last success")
+
+
+def refused(
+    session: Session, plan: Plan, error: PlanRefusedError, boot_id: str, mailer: Mailer
+) -> None:
+    """Do nothing of a plan, and tell the admins at most once a day."""
+    session.exit_code = Exit.PLAN_REFUSED
+    session.problems.append(str(error))
+    last, now = session.store.last_admin_mail(_REFUSED), time.time()
+    if not error.plan_hash or (last is not None and now - last < DAY):
+        return
+    run = replace(session.run, plan_hash=error.plan_hash)
+    letters = refusal_letters(run, (str(error),), plan, session.author(boot_id))
+    _to_admins(session, _REFUSED, letters, mailer)
+
+
+def send_digest(session: Session, plan: Plan, boot_id: str, mailer: Mailer) -> None:
+    """Tell the admins what was done, if there is anything to tell."""
+    now = time.time()
+    digest = Digest(
+        run=session.run,
+        notices=tuple(session.notices),
+        terminations=tuple(session.terminations),
+        problems=tuple(session.news),
+        left_alone=left_alone(plan),
+        exemptions=exemptions(session.policy, now),
+    )
+    if is_due(digest, session.store.last_admin_mail(_DIGEST), session.policy, now):
+        _to_admins(session, _DIGEST, digest_letters(digest, session.author(boot_id)), mailer)
+
+
+def _to_admins(session: Session, kind: str, letters: tuple[Letter, ...], mailer: Mailer) -> None:
+    """Send *letters*; noted before, so that no crash makes two of one."""
+    session.store.note_admin_mail(kind, time.time())
+    for letter in letters:
+        sent = mailer.deliver(letter, session.deadline)
+        if not sent.delivered:
+            session.problems.append(f"no mail to {letter.address}: {sent.error}")
+
+
+def write_metrics(session: Session, plan: Plan) -> None:
+    """Replace the textfile, where the policy names one; a failure is said, no more."""
+    path = session.policy.output.textfile
+    if path is None:
+        return
+    try:
+        metrics.write(_numbers(session, plan), path)
+    except metrics.TextfileError as error:
+        session.problems.append(str(error))
+
+
+def _numbers(session: Session, plan: Plan) -> metrics.Numbers:
+    policy, store, run = session.policy, session.store, session.run
+    found = share(plan, policy.terminate)
+    notices, terminations = store.notices(), store.terminations()
+    last = store.last_completed_run()
+    succeeded = last is not None and last.outcome is Outcome.DONE
+    return metrics.Numbers(
+        version=__version__,
+        mode=str(policy.mode),
+        history=policy.store.history,
+        last_run=run.started_at,
+        products=policy.scope.products,
+        rules=tuple(rule.name for rule in policy.rules),
+        trees=metrics.trees_by_state(plan),
+        memory=metrics.memory_by_state(plan),
+        notices=Counter((each.rule, each.delivery) for each in notices),
+        terminations=Counter((each.rule, each.result) for each in terminations),
+        survivors=sum(each.survivors for each in terminations),
+        regretted=len(regretted(store, terminations)),
+        refused=session.exit_code is Exit.PLAN_REFUSED,
+        planned_trees=len(found.ends),
+        planned_users=found.users,
+        turned_away=0,
+        last_success=(last.finished_at or 0.0) if succeeded and last else 0.0,
+        last_success_seconds=(
+            (last.finished_at or last.started_at) - last.started_at if succeeded and last else 0.0
+        ),
+        store_size=os.path.getsize(policy.store.path),
+    )

@@ -1,0 +1,146 @@
+"""Stop all of a tree, so that it cannot grow while it is signalled; and never leave it stopped.
+
+A signal that arrives during a fork(2) comes after it, so a child can appear after its
+parent was told to stop. All of a tree is stopped once a look that shows all of it stopped
+is followed by one that shows nobody new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Collection, Iterator
+from types import FrameType
+from typing import Self
+
+from vscadmin.cleanup.kill import Members, Outcome, read_table, send, who_is
+from vscadmin.model import Process, ProcessKey
+from vscadmin.procs.remains import still_there
+
+_LONGEST = 3.0  # seconds to come to a standstill; then what is stopped has to do
+_PAUSE = 0.002  # seconds for those that were told to stop to do so
+_RUNNING = frozenset("RS")  # states in which a process may fork; D is left by stopping or dying
+_STOPPED = "T"
+# What ends or stops us from outside; each would leave the tree stopped.
+_INTERRUPTIONS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGALRM,
+    signal.SIGTSTP,
+)
+
+
+class Postponed:
+    """Signals to ourselves wait while the block runs, and are raised anew after it.
+
+    Handlers, not a signal mask: another thread of ours would take the signal.
+    """
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        for signum in _INTERRUPTIONS:
+            if signal.getsignal(signum) not in (signal.SIG_IGN, None):
+                self._before[signum] = signal.signal(signum, self._note)
+        return self
+
+    def _note(self, signum: int, _: FrameType | None) -> None:
+        self.came.append(signum)
+
+    def __exit__(self, *_: object) -> None:
+        for postponed, handler in self._before.items():
+            signal.signal(postponed, handler)  # type: ignore[arg-type]  # what signal() returned
+        for signum in self.came:
+            signal.raise_signal(signum)
+
+
+class Standstill:
+    """A tree at a standstill; whatever happens, all that is not dead goes on at the end of it."""
+
+    def __init__(self, members: Members, postponed: Postponed) -> None:
+        self._members = members
+        self._postponed = postponed
+        self.stopped: dict[ProcessKey, None] = {}
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether we have been told to end."""
+        return bool(self._postponed.came)
+
+    def stop(self) -> None:
+        """Stop members and their descendants until nobody runs and nobody is new.
+
+        Each is pinned, then checked, then stopped. It is given up after some seconds,
+        and at once when we are told to end ourselves.
+        """
+        until = time.monotonic() + _LONGEST
+        all_stood = False
+        while not self.was_interrupted and time.monotonic() < until:
+            found = self._members.find()
+            is_new = [self._stop(each.key) for each in found if each.key not in self.stopped]
+            if any(is_new):
+                all_stood = False
+            elif all_stood:
+                return
+            else:
+                all_stood = all(self._stands(each) for each in found)
+            time.sleep(0 if all_stood else _PAUSE)
+
+    def _stop(self, key: ProcessKey) -> bool:
+        if not self._members.hold(key):
+            return False
+        self.stopped[key] = None  # first: what may be stopped is continued
+        return self._members.signal(key, signal.SIGSTOP) is Outcome.DONE
+
+    def _stands(self, process: Process) -> bool:
+        return process.key not in self.stopped or process.state not in _RUNNING
+
+    def send(self, signum: signal.Signals) -> int:
+        """Signal all that stand, children first, and return how many got it.
+
+        They cannot have become somebody else since they were checked. Children first: the
+        end of a parent continues stopped ones that nobody could continue otherwise.
+        """
+        outcomes = [self._members.signal(key, signum) for key in reversed(self.stopped)]
+        return outcomes.count(Outcome.DONE)
+
+    def go_on(self) -> None:
+        """Continue all that were stopped; the dead do not mind."""
+        for key in self.stopped:
+            self._members.signal(key, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def standstill(members: Members) -> Iterator[Standstill]:
+    """Bring a tree to a standstill for the block, and let it go on after it.
+
+    Should we be killed in between, resume() needs to know who may be stopped: write that
+    down before.
+    """
+    with Postponed() as postponed:
+        found = Standstill(members, postponed)
+        try:
+            found.stop()
+            yield found
+        finally:
+            found.go_on()
+
+
+def resume(keys: Collection[ProcessKey]) -> tuple[ProcessKey, ...]:
+    """Continue what a run that was killed left stopped of *keys* and their descendants.
+
+    *keys* are of this boot. Return those that were continued.
+    """
+    continued = []
+    for process in still_there(read_table(), keys).values():
+        if process.state != _STOPPED:
+            continue
+        who = who_is(process.pid)
+        if who is not None and send(process.key, who, signal.SIGCONT) is Outcome.DONE:
+            continued.append(process.key)
+    return tuple(continued)

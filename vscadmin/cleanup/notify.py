@@ -1,0 +1,151 @@
+"""What to say to whom: one message per owner, and which trees it speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+from vscadmin.cleanup.letters import Letter, local_time, plain
+from vscadmin.cleanup.recipients import Recipient, chosen
+from vscadmin.cleanup.records import Delivery, Identity, Notice
+from vscadmin.cleanup.wording import Wording
+from vscadmin.escape import printable
+from vscadmin.policy.decide import Decision, Plan
+from vscadmin.policy.settings import Policy, State
+from vscadmin.units import format_duration, format_size
+
+_LONGEST = 120  # characters of one foreign word in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes: whose policy, on which host and boot, in which words."""
+
+    policy: Policy
+    host: str
+    boot_id: str
+    wording: Wording
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one owner is told. *line* is for open terminals; *notices* are all it justifies."""
+
+    user: str
+    uid: int
+    address: str
+    subject: str
+    body: str
+    line: str
+    notices: tuple[Notice, ...]
+
+    @property
+    def letter(self) -> Letter:
+        """What is sent by mail."""
+        return Letter(self.address, self.subject, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A tree as a template sees it: texts, all of them safe to print.
+
+    *end* is the earliest end, "" where none is announced.
+    """
+
+    pid: int
+    title: str
+    product: str
+    started: str
+    age: str
+    client: str
+    memory: str
+    rule: str
+    reasons: tuple[str, ...]
+    end: str
+
+
+def messages(
+    plan: Plan, last: Mapping[str, float | None], author: Author, now: float
+) -> tuple[Message, ...]:
+    """Return the messages that are due, by user; *last* is when each got, or may have, one.
+
+    A tree that has no room in its owner's message is not told of: it waits for the next.
+    """
+    return tuple(
+        _message(recipient, author, now) for recipient in chosen(plan, last, author.policy, now)
+    )
+
+
+def _message(recipient: Recipient, author: Author, now: float) -> Message:
+    user, told = recipient.user, recipient.told
+    servers = [_server(decision, end, now) for decision, end in told]
+    values = notice_values(user, servers, recipient.more, author)
+    address = (author.policy.notify.address or "").replace("{user}", user)
+    return Message(
+        user=user,
+        uid=recipient.uid,
+        address=address,
+        subject=author.wording.render("notice-subject.txt.j2", values).strip(),
+        body=plain(author.wording.render("notice.txt.j2", values)),
+        line=" ".join(author.wording.render("terminal.txt.j2", values).split()),
+        notices=tuple(
+            Notice(
+                identity=Identity(author.boot_id, *decision.tree.key),
+                user=user,
+                product=decision.tree.product,
+                rule=decision.rule or "",
+                action=decision.action,
+                address=address,
+                created_at=now,
+                delivery=Delivery.SENDING,
+                not_before=end,
+            )
+            for decision, end in told
+        ),
+    )
+
+
+def notice_values(
+    user: str, servers: Iterable[Server], more: int, author: Author
+) -> dict[str, object]:
+    """Return what a template of a notice may use; docs/notices.md explains each."""
+    notify, host = author.policy.notify, printable(author.host)
+    listed = [asdict(server) for server in servers]
+    return {
+        "user": user,
+        "host": host,
+        "job_host": f"{host.partition('.')[0]}-job",
+        "count": len(listed) + more,
+        "servers": listed,
+        "more": more,
+        "ends": any(server["end"] for server in listed),
+        "help_url": printable(notify.help_url or ""),
+        "reply_to": printable(notify.reply_to or ""),
+    }
+
+
+def _server(decision: Decision, end: float | None, now: float) -> Server:
+    tree = decision.tree
+    return Server(
+        pid=tree.root.pid,
+        title=printable(tree.title, _LONGEST),
+        product=printable(tree.product, _LONGEST),
+        started=local_time(tree.started_at),
+        age=format_duration(now - tree.started_at),
+        client=_client(decision, now),
+        memory=format_size(tree.rss),
+        rule=printable(decision.rule or "", _LONGEST),
+        reasons=tuple(printable(each.words, _LONGEST) for each in decision.findings),
+        end="" if end is None else local_time(end),
+    )
+
+
+def _client(decision: Decision, now: float) -> str:
+    """Say who is connected, or since when nobody is as far as the scans know."""
+    verdict, memory = decision.verdict, decision.memory
+    if verdict.state is State.CONNECTED:
+        return "connected" if verdict.since is None else f"since {local_time(verdict.since)}"
+    since = memory.first_seen if memory.last_client is None else memory.last_client
+    if since is None:
+        return "none"
+    return f"none since {local_time(since)} ({format_duration(now - since)})"

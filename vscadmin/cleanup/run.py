@@ -1,0 +1,177 @@
+"""One run of cleanup: look, record, decide, approve, tell, end, account for it.
+
+Nothing is done that the store has not recorded before, so that a run which dies at any
+point leaves the next one what it needs: to go on, or to do nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from types import FrameType
+
+from vscadmin.cleanup import account, events, lock, stopping
+from vscadmin.cleanup.approve import approve
+from vscadmin.cleanup.end import end_trees
+from vscadmin.cleanup.freeze import resume
+from vscadmin.cleanup.look import cpu_spans, plan_of, wants_groups
+from vscadmin.cleanup.mail import Mailer
+from vscadmin.cleanup.records import Outcome, Result, Run
+from vscadmin.cleanup.session import Request, Session
+from vscadmin.cleanup.store import Store
+from vscadmin.cleanup.tell import tell_owners
+from vscadmin.errors import Exit, PlanRefusedError, StoreError, TimeOverError, VscadminError
+from vscadmin.logs import Log
+from vscadmin.policy.decide import Plan
+from vscadmin.policy.settings import Mode, Policy
+from vscadmin.procs.machine import pid_namespace, pidfd_problem
+from vscadmin.procs.scan import boot_id
+from vscadmin.procs.sight import Sight, see
+
+_ENDINGS = {Exit.DONE: Outcome.DONE, Exit.INCOMPLETE: Outcome.INCOMPLETE}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a run ended: *problems* are for people, a line each, and empty when all is well."""
+
+    exit_code: Exit
+    problems: tuple[str, ...]
+
+
+def clean_up(request: Request, log: Log, run_id: str = "") -> Finished:
+    """Do one run. Raises LockHeldError, StoreError, ConfigError, TimeOverError."""
+    path, now = request.policy.store.path, time.time()
+    deadline = time.monotonic() + request.policy.run.timeout
+    with lock.held(path), _deadline(request.policy.run.timeout), Store.open(path, now) as store:
+        policy, words = _as_far_as_possible(request.policy)
+        run = Run(
+            run_id=run_id or uuid.uuid4().hex,
+            host=request.host,
+            started_at=now,
+            mode=str(policy.mode),
+            policy_digest=request.policy_digest,
+        )
+        session = Session(request, policy, store, log, run, deadline)
+        for problem in (*store.problems, *words):
+            session.say(problem)
+        return _recorded(session)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise TimeOverError when the time is over: a dead file system can hang any read."""
+
+    def over(_signum: int, _frame: FrameType | None) -> None:
+        raise TimeOverError(f"the run took longer than run.timeout ({seconds:.0f} s): ended")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _as_far_as_possible(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
+    """Lower the mode where this machine lets nobody end processes safely, and say why."""
+    is_own, _ = pid_namespace()
+    problem = pidfd_problem() if is_own else "/proc is of another pid namespace than ours"
+    if policy.mode is not Mode.ENFORCE or not problem:
+        return policy, ()
+    words = f"processes cannot be ended safely here, so enforce acts as notify: {problem}"
+    return replace(policy, mode=Mode.NOTIFY), (words,)
+
+
+def _recorded(session: Session) -> Finished:
+    """Do the run and record how it ended; a run that cannot record it is one cut short."""
+    session.store.begin_run(session.run)
+    session.log_event(events.run_started(session.run))
+    try:
+        _note_the_past(session)
+        plan = _act(session)
+    except VscadminError as error:
+        session.problems.append(str(error))
+        with suppress(StoreError):  # a full disk has its own error already
+            _finish(session, Outcome.FAILED, ())
+        raise
+    _finish(session, _ENDINGS.get(session.exit_code, Outcome.REFUSED), plan)
+    lock.begin_count_anew(session.policy.store.path)
+    account.write_metrics(session, plan)
+    session.store.prune(time.time(), session.policy.store.history)
+    return Finished(session.exit_code, tuple(session.problems))
+
+
+def _finish(session: Session, outcome: Outcome, plan: Plan) -> None:
+    words = tuple(session.problems)
+    session.run = replace(session.run, outcome=outcome, finished_at=time.time(), words=words)
+    session.store.finish_run(session.run)
+    session.log_event(events.run_finished(session.run, plan))
+
+
+def _note_the_past(session: Session) -> None:
+    """Set right, and say, what earlier runs left undone."""
+    path = session.policy.store.path
+    if left := stopping.left_behind(path, boot_id()):
+        resumed = resume(left)
+        words = f", and left {len(resumed)} processes stopped: they go on" if resumed else ""
+        session.say(f"an earlier run died while it ended a server{words}")
+    stopping.forget(path)
+    for run in session.store.fail_unfinished_runs(session.run.run_id, time.time()):
+        session.say(f"the run of {account.clock(run.started_at)} was cut short")
+    for each in session.store.interrupted_terminations():
+        cut_short = replace(each, result=Result.CUT_SHORT, finished_at=time.time())
+        session.store.finish_termination(cut_short)
+        session.terminations.append(cut_short)
+        session.say(
+            f"ending pid {each.identity.pid} of {each.user} was cut short: it is judged anew"
+        )
+    account.say_turned_away(session, lock.turned_away(path))
+
+
+def _act(session: Session) -> Plan:
+    """Look and record; then do what the plan allows. Returns the plan."""
+    policy, store = session.policy, session.store
+    seen = see(
+        session.request.catalogue,
+        with_groups=wants_groups(policy),
+        recorded=store.recorded(boot_id()),
+    )
+    boot = seen.snapshot.boot_id
+    known = store.histories(boot, cpu_spans=cpu_spans(policy), now=seen.snapshot.taken_at)
+    plan = plan_of(seen, policy, known)
+    store.record_scan(session.run.run_id, seen.snapshot, plan, account.logins_of(seen))
+    for event in events.decisions(plan, boot):
+        session.log_event(event)
+    if seen.is_partial:
+        session.exit_code = Exit.INCOMPLETE
+        session.problems.append(account.partial_words(seen))
+    if policy.mode is not Mode.OBSERVE:
+        _carry_out(session, plan, seen)
+    return plan
+
+
+def _carry_out(session: Session, plan: Plan, seen: Sight) -> None:
+    """Tell, end and account for it, as far as the breaker lets the plan pass."""
+    policy, request, boot = session.policy, session.request, seen.snapshot.boot_id
+    with Mailer(policy.notify, request.host) as mailer:
+        try:
+            approved = approve(plan, policy, boot, request.approved)
+        except PlanRefusedError as error:
+            account.refused(session, plan, error, boot, mailer)
+            return
+        session.run = replace(session.run, plan_hash=approved.plan_hash)
+        if request.approved and not session.store.use_approval(request.approved, time.time()):
+            session.say(f"--approve {request.approved}: was used before; nothing is done")
+            session.exit_code = Exit.PLAN_REFUSED
+            return
+        if approved.notices:
+            author = session.author(boot)
+            tell_owners(session, approved, author, mailer, seen.snapshot.processes.values())
+        end_trees(session, approved, boot)
+        account.send_digest(session, plan, boot, mailer)

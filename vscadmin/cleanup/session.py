@@ -1,0 +1,69 @@
+"""What all parts of one run share: the request, the store, the log and what happened so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vscadmin.cleanup.notify import Author
+from vscadmin.cleanup.records import Notice, Run, Termination
+from vscadmin.cleanup.store import Store
+from vscadmin.errors import Exit
+from vscadmin.logs import Log
+from vscadmin.policy.settings import Policy
+from vscadmin.procs.catalogue import Catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is asked to do. *approved* is the hash of a refused plan that is allowed once."""
+
+    policy: Policy
+    policy_digest: str
+    catalogue: Catalogue
+    host: str
+    approved: str | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """One run at work. *deadline* is by time.monotonic().
+
+    *problems* go to whoever started the run, a line each; *news* are those of them that
+    the admins have to hear of by mail.
+    """
+
+    request: Request
+    policy: Policy
+    store: Store
+    log: Log
+    run: Run
+    deadline: float
+    notices: list[Notice] = field(default_factory=list)
+    terminations: list[Termination] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    news: list[str] = field(default_factory=list)
+    exit_code: Exit = Exit.DONE
+
+    def say(self, problem: str) -> None:
+        """Note what an admin has to hear of, and log it."""
+        self.problems.append(problem)
+        self.news.append(problem)
+        self.log_event({"event": "problem", "level": "warning", "words": problem})
+
+    def log_event(self, event: Mapping[str, object]) -> None:
+        """Write one event to the log."""
+        self.log.write(event)
+
+    def author(self, boot_id: str) -> Author:
+        """Return who writes this run's letters; raises ConfigError for a wrong template."""
+        # Compiling them takes 0.2 s: only a run that writes loads them.
+        from vscadmin.cleanup.samples import load_templates  # noqa: PLC0415
+
+        return Author(self.policy, self.request.host, boot_id, load_templates(self.policy))
+
+    @property
+    def seconds_left(self) -> float:
+        """How long the run may still take."""
+        return self.deadline - time.monotonic()

@@ -1,0 +1,57 @@
+"""Which processes are stopped at this moment, on disk: should we die now, the next run goes on.
+
+Between SIGSTOP and SIGKILL lie milliseconds, and within them even our own SIGKILL must not
+leave anything stopped for good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+
+from vscadmin.cleanup.store_file import open_private, prepare
+from vscadmin.errors import StoreFailedError
+from vscadmin.model import ProcessKey
+
+_SUFFIX = ".stopping"
+_LIMIT = 1 << 22  # bytes; a thousand processes need 20 KiB
+
+
+def note(path: str, boot_id: str, keys: Iterable[ProcessKey]) -> None:
+    """Write down what is about to be stopped, beside the store at *path*.
+
+    Raises StoreFailedError where that is not possible: nothing is stopped then.
+    """
+    place = prepare(path) + _SUFFIX
+    file = open_private(place, os.O_WRONLY | os.O_TRUNC)
+    try:
+        os.write(file, json.dumps([boot_id, sorted(keys)]).encode())
+        os.fsync(file)
+    except OSError as error:
+        raise StoreFailedError(f"{place}: cannot be written: {error.strerror}") from error
+    finally:
+        os.close(file)
+
+
+def forget(path: str) -> None:
+    """Remove the note: nothing of ours is stopped any more."""
+    try:
+        os.unlink(path + _SUFFIX)
+    except OSError:
+        return
+
+
+def left_behind(path: str, boot_id: str) -> tuple[ProcessKey, ...]:
+    """Return what a run of this boot may have left stopped; () when there is nothing to go by."""
+    place = path + _SUFFIX
+    if not os.path.lexists(place):
+        return ()
+    file = open_private(place, os.O_RDONLY)
+    try:
+        boot, keys = json.loads(os.read(file, _LIMIT))
+        return tuple(ProcessKey(*key) for key in keys) if boot == boot_id else ()
+    except (OSError, ValueError, TypeError):
+        return ()
+    finally:
+        os.close(file)

@@ -1,0 +1,224 @@
+"""The store for whoever only asks: report, explain, history, replay, doctor."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple, Self
+
+from vscadmin.cleanup import store_file, store_memory, store_replay
+from vscadmin.cleanup.records import (
+    Delivery,
+    Identity,
+    Notice,
+    Outcome,
+    Result,
+    Run,
+    Termination,
+)
+from vscadmin.cleanup.schema import (
+    APPLICATION_ID,
+    VERSION,
+    application_of,
+    expected,
+    tables,
+    version_of,
+)
+from vscadmin.cleanup.store_replay import StoredScan
+from vscadmin.cleanup.store_rows import (
+    COMPLETED,
+    NOTICE,
+    RUN,
+    TERMINATION,
+    to_notice,
+    to_run,
+    to_termination,
+)
+from vscadmin.cleanup.store_sql import DamagedError, Database, select
+from vscadmin.errors import StoreError, StoreFailedError
+from vscadmin.model import ProcessKey
+from vscadmin.policy.states import History
+
+_ALL = -1  # what LIMIT takes for "no limit"
+
+
+class Opened(NamedTuple):
+    """A tree that scans have seen: whose, which product, when it started and was seen first."""
+
+    identity: Identity
+    user: str
+    product: str
+    started_at: float
+    first_seen: float
+
+
+class Reader:
+    """The questions. Opening it creates, repairs and migrates nothing; it never writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, path: str) -> Self | None:
+        """Open the store at *path*; None where there is none, or none that we may read.
+
+        Raises StoreError where it is damaged, of another version or open to others.
+        """
+        if not os.access(path, os.R_OK):
+            return None
+        store_file.check(path)
+        if store_file.is_suspect(path) or store_file.is_empty(path):
+            raise StoreFailedError(f"{path}: it is damaged: the next run of cleanup sets it aside")
+        database = Database(path, readonly=True)
+        try:
+            version = inspect(database)
+            if version < VERSION:
+                words = f"the next run of cleanup brings it from version {version} to {VERSION}"
+                raise StoreFailedError(f"{path}: {words}")
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def recorded(self, boot_id: str) -> dict[ProcessKey, ProcessKey]:
+        """Map the members of the trees of the last scan of this boot to their tree's root."""
+        return store_memory.recorded(self._database, boot_id)
+
+    def histories(
+        self,
+        boot_id: str,
+        keys: Iterable[ProcessKey] | None = None,
+        *,
+        cpu_spans: Collection[int] = (),
+        now: float = 0.0,
+    ) -> dict[ProcessKey, History]:
+        """Return what is known of the trees that *keys* name, by default of all seen lately.
+
+        For each of *cpu_spans* the CPU sample that a rule over so many seconds compares with.
+        """
+        return store_memory.histories(self._database, boot_id, keys, frozenset(cpu_spans), now)
+
+    def scans(self, since: float, until: float) -> Iterator[StoredScan]:
+        """Yield the scans between two moments with all they saw, the oldest first."""
+        return store_replay.scans(self._database, since, until)
+
+    def runs(self, since: float = 0.0) -> tuple[Run, ...]:
+        """Return the runs that began since then, the oldest first."""
+        order = "WHERE started_at >= ? ORDER BY started_at, rowid"
+        return self._runs(order, since)
+
+    def unfinished_runs(self, ours: str = "") -> tuple[Run, ...]:
+        """Return the runs that never said how they ended, all but *ours*."""
+        return self._runs("WHERE outcome = ? AND run_id != ?", str(Outcome.RUNNING), ours)
+
+    def last_completed_run(self) -> Run | None:
+        """Return the last run that came to its end, whatever that was."""
+        order = "WHERE outcome IN (?, ?, ?) ORDER BY started_at DESC, rowid DESC LIMIT 1"
+        found = self._runs(order, *map(str, COMPLETED))
+        return found[0] if found else None
+
+    def _runs(self, rest: str, *values: str | float) -> tuple[Run, ...]:
+        return tuple(self._database.read(to_run, select(RUN, "runs", rest), *values))
+
+    def notices(
+        self, user: str | None = None, since: float | None = None, limit: int = _ALL
+    ) -> tuple[Notice, ...]:
+        """Return the notices of a user or of all, the newest first."""
+        sql = "WHERE created_at >= ?"
+        values: list[str | float] = [since or 0.0]
+        if user is not None:
+            sql += " AND user = ?"
+            values.append(user)
+        sql += " ORDER BY created_at DESC, notice DESC LIMIT ?"
+        sql = select(NOTICE, "notices", sql)
+        return tuple(self._database.read(to_notice, sql, *values, limit))
+
+    def last_message_to(self, user: str) -> float | None:
+        """Return when the last message to *user* was begun that arrived, or may have."""
+        sql = "SELECT max(created_at) FROM notices WHERE user = ? AND delivery IN (?, ?)"
+        may_have = (str(Delivery.SENDING), str(Delivery.DELIVERED))
+        found = self._database.value(sql, user, *may_have)
+        return None if found is None else float(found)
+
+    def terminations(
+        self, user: str | None = None, since: float | None = None
+    ) -> tuple[Termination, ...]:
+        """Return the terminations of a user's trees or of all, the newest first."""
+        sql = "WHERE started_at >= ?"
+        values: list[str | float] = [since or 0.0]
+        if user is not None:
+            sql += " AND user = ?"
+            values.append(user)
+        return self._terminations(f"{sql} ORDER BY started_at DESC, termination DESC", *values)
+
+    def opened(self, since: float) -> tuple[Opened, ...]:
+        """Return the trees of all boots that were seen first since then."""
+        sql = (
+            "SELECT trees.boot_id, pid, start_ticks, user, product,"
+            " boot_time + start_ticks * 1.0 / ticks, first_seen"
+            " FROM trees JOIN scans ON scan = last_scan WHERE first_seen >= ?"
+        )
+        rows = self._database.rows(sql, since)
+        return tuple(Opened(Identity(*row[:3]), *row[3:]) for row in rows)
+
+    def interrupted_terminations(self) -> tuple[Termination, ...]:
+        """Return those that a run began and never said how they ended."""
+        return self._terminations("WHERE result = ?", str(Result.STARTED))
+
+    def _terminations(self, rest: str, *values: str | float) -> tuple[Termination, ...]:
+        sql = select(TERMINATION, "terminations", rest)
+        return tuple(self._database.read(to_termination, sql, *values))
+
+    def last_admin_mail(self, kind: str) -> float | None:
+        """Return when the admins last got a mail of this kind."""
+        found = self._database.value("SELECT at FROM admin_mails WHERE kind = ?", kind)
+        return None if found is None else float(found)
+
+
+def inspect(database: Database) -> int:
+    """Return the version of the schema.
+
+    Cheap, whatever the size: the header, the tables and the trees of the last scan. A
+    check of every page would read a year of history every ten minutes; damage elsewhere
+    shows where it is read, as a broken page to SQLite or as a broken seal to us. Raises
+    StoreError for a database that is newer or another program's, DamagedError for a damaged one.
+    """
+    owner, version = _in_header(database)
+    if owner != APPLICATION_ID:
+        raise StoreError(f"{database.path}: is another program's database, no store of ours")
+    if version > VERSION:
+        words = f"schema {version}, and this one knows {VERSION}"
+        raise StoreError(f"{database.path}: was written by a newer vscadmin ({words})")
+    if version == VERSION:
+        if _tables(database) != expected():
+            raise DamagedError(f"{database.path}: its tables are not those of a store")
+        store_memory.last_seen(database)
+    return version
+
+
+def _in_header(database: Database) -> tuple[int, int]:
+    """Return whose database it is, and the version of its schema."""
+    try:
+        with database.failures():
+            return application_of(database.connection), version_of(database.connection)
+    except sqlite3.Error as error:  # a file format that SQLite does not know, and the like
+        raise database.damaged() from error
+
+
+def _tables(database: Database) -> dict[str, str | None]:
+    try:
+        with database.failures():
+            return tables(database.connection)
+    except sqlite3.Error as error:
+        raise database.damaged() from error
