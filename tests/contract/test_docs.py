@@ -406,8 +406,8 @@ def invented_past(folder: Path) -> Path:
             seen = [replace(trees[0], connections=busy), trees[1]]
             stores.scan(store, [*seen, again] if number > 4 else seen, now - (9 - number) * hour)
         store.begin_run(stores.run(policy_digest="", words=("a problem",)))
-        done = {"outcome": Outcome.DONE, "finished_at": now, "plan_hash": "3f9c2a7d10be"}
-        store.begin_run(replace(stores.run("r2"), **done))
+        over = stores.run("r2", outcome=Outcome.DONE, finished_at=now, plan_hash="3f9c2a7d10be")
+        store.begin_run(over)
         stores.delivered(store, old)
         failed = stores.notice(trees[1], not_before=None)
         store.add_notices([failed])
@@ -415,8 +415,8 @@ def invented_past(folder: Path) -> Path:
         store.begin_termination(stores.termination(trees[1], now))
         ended = stores.termination(old, now - 4.5 * hour)
         store.begin_termination(ended)
-        over = {"result": Result.SURVIVORS, "finished_at": ended.started_at + 1}
-        store.finish_termination(replace(ended, survivors=1, words=("pid 4 lives on",), **over))
+        ended = replace(ended, result=Result.SURVIVORS, finished_at=ended.started_at + 1)
+        store.finish_termination(replace(ended, survivors=1, words=("pid 4 lives on",)))
     policy = folder / "past.toml"
     policy.write_text(
         f'version = 1\n[store]\npath = "{path}"\n[[rule]]\nname = "abandoned"\n'

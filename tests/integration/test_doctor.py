@@ -273,7 +273,7 @@ class TestEarlierRuns:
             found = site.check("lock")
             assert found == (
                 grade,
-                f"{count} runs found another one running since the last success",
+                f"{count} run{'s' * (count > 1)} found another one running since the last success",
             )
 
 

@@ -112,7 +112,7 @@ class TestHistory:
         assert refused.startswith("run     mode enforce: refused: plan 0f0f0f0f0f0f refused")
         assert "sending (cut short, or going on: it may have arrived)" in last
         assert total == (
-            "4 runs (1 refused), 3 notices (1 failed), 1 servers ended (1 spared), 4M given back."
+            "4 runs (1 refused), 3 notices (1 failed), 1 server ended (1 spared), 4M given back."
         )
 
     def test_runs_with_something_between_them_are_lines_of_their_own(self, used: Site) -> None:
@@ -189,7 +189,7 @@ class TestReplay:
         assert (found["servers"], found["regretted"]) == (2, 1)
         assert [each["client_at"] for each in found["ended"]] == [found["last_scan"], None]
         done = vscadmin("replay", site.policy, "--mode", "enforce")
-        assert "Would have ended 2 servers of 1 users, 2M in all." in done.stdout
+        assert "Would have ended 2 servers of 1 user, 2M in all." in done.stdout
         assert "Regret: 1 of these 2 had a client later." in done.stdout
 
     def test_a_plan_too_big_for_the_breaker_ends_nothing(self, site: Site) -> None:

@@ -130,6 +130,9 @@ mount_point=$LAB_STATE/nodes/$LAB_NODE
 root=$mount_point/root
 hostname "$LAB_NODE"
 ip link set lo up
+# A peer that does not answer is given up after seconds: sshd's own ClientAlive does not see it
+# while a forwarded connection has something to say.
+echo 4 >/proc/sys/net/ipv4/tcp_retries2 # of this network namespace
 address inside "$LAB_INSIDE"
 address outside "$LAB_OUTSIDE"
 own_root

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.builders import NOW, TICKS, launcher, process, tree
+from tests.builders import BOOT, NOW, TICKS, launcher, process, tree
 from vscadmin.cleanup.recipients import Recipient, chosen
 from vscadmin.cleanup.records import Identity
 from vscadmin.cleanup.replay import Ended, Rehearsal, Scanned
@@ -78,7 +78,7 @@ def shown(what: Situation, pid: int, uid: int, **facts: Any) -> Tree:
         connections=Connections(clients=clients),
         place=Place.JOB if in_job else Place.HERE,
         unreadable=("the cgroup",) if what is Situation.UNREADABLE else (),
-        started_at=NOW - (NOW - 30 * DAY - root.start_ticks / TICKS),
+        started_at=BOOT + root.start_ticks / TICKS,
         **facts,
     )
 

@@ -22,7 +22,8 @@ from tests.builders import ADA, NOW, launcher, process, tree
 from vscadmin.cleanup import digest, letters
 from vscadmin.cleanup.digest import Digest
 from vscadmin.cleanup.letters import Letter, MailError, check_headers, compose, local_time, plain
-from vscadmin.cleanup.notify import MOST_TREES, Author, Message, messages
+from vscadmin.cleanup.notify import Author, Message, messages
+from vscadmin.cleanup.recipients import MOST_TREES
 from vscadmin.cleanup.records import Delivery, Identity, Notice, Result, Run, Termination
 from vscadmin.cleanup.samples import load_templates, sample_values
 from vscadmin.cleanup.wording import TEMPLATES

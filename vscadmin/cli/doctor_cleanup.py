@@ -13,7 +13,7 @@ from typing import NamedTuple
 from vscadmin.cleanup.lock import turned_away
 from vscadmin.cleanup.records import Run
 from vscadmin.cli.checks import Check, Grade, within
-from vscadmin.cli.past import stored, when
+from vscadmin.cli.past import counted, stored, when
 from vscadmin.errors import (
     ConfigError,
     Exit,
@@ -197,7 +197,7 @@ def _last_run(last: Run | None, mode: Mode) -> Check:
 
 def _turned_away(path: str) -> Check:
     count = turned_away(path)
-    words = f"{count} runs found another one running since the last success"
+    words = f"{counted(count, 'run')} found another one running since the last success"
     return Check("lock", Grade.WARN if count >= _OFTEN else Grade.OK, words)
 
 

@@ -123,6 +123,7 @@ def _sum(found: _Past) -> str:
     refused = sum(each.outcome is Outcome.REFUSED for each in found.runs)
     memory = format_size(sum(each.rss for each in ended))
     return (
-        f"{len(found.runs)} runs ({refused} refused), {len(found.notices)} notices "
-        f"({failed} failed), {len(ended)} servers ended ({spared} spared), {memory} given back."
+        f"{past.counted(len(found.runs), 'run')} ({refused} refused), "
+        f"{past.counted(len(found.notices), 'notice')} ({failed} failed), "
+        f"{past.counted(len(ended), 'server')} ended ({spared} spared), {memory} given back."
     )

@@ -10,6 +10,7 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
+from vscadmin.cli.past import counted
 from vscadmin.cli.survey import BUILT_IN, Loaded, Survey, load_families, load_policy
 from vscadmin.errors import ConfigError, Exit, NotPermittedError, UsageError
 from vscadmin.escape import printable
@@ -165,15 +166,16 @@ class _Looker:
 
 
 def _stop_lines(tree: Tree, ended: Ended, *, even_in_use: bool) -> list[str]:
-    count = len(tree.members)
-    what = f"pid {tree.root.pid} ({printable(tree.title)}, {count} processes)"
+    count = counted(len(tree.members), "process")
+    what = f"pid {tree.root.pid} ({printable(tree.title)}, {count})"
     words = [f"- {printable(each)}" for each in ended.words]
     if ended.result == "ended":
         return [f"{what}: ended, {format_size(tree.rss)} given back.", *words]
     if ended.result == "gone":
         return [f"{what}: was gone already.", *words]
     if ended.result == "survivors":
-        return [f"{what}: {len(ended.survivors)} processes live on:", *words]
+        left = counted(len(ended.survivors), "process")
+        return [f"{what}: not all of it ended, {left} left:", *words]
     hint = [] if even_in_use else ["To end it all the same: --even-in-use"]
     return [f"{what}: not ended:", *words, *hint]
 

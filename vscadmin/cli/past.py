@@ -74,6 +74,12 @@ def when(at: float) -> str:
     return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 server" or "2 servers"."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" + ("" if number == 1 else plural)
+
+
 def run_words(run: Run) -> str:
     """Say how a run ended."""
     said = str(run.outcome) if run.outcome != "running" else "running, or cut short"

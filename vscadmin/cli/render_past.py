@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vscadmin.cleanup.records import Delivery, Notice
-from vscadmin.cli.past import when
+from vscadmin.cli.past import counted, when
 from vscadmin.cli.render import console
 from vscadmin.escape import printable
 from vscadmin.model import Tree
@@ -65,7 +65,9 @@ def show_rehearsal(found: Rehearsed, *, wide: bool) -> None:
     """Print what a policy would have ended, and what would have been regretted."""
     out, loaded = console(wide=wide), found.loaded
     head = f"policy {loaded.source} ({loaded.digest[:12]}), mode {loaded.policy.mode}"
-    out.print(Text(f"{head}\n{found.scans} scans, {_at(found.first)} to {_at(found.last)}."))
+    out.print(
+        Text(f"{head}\n{counted(found.scans, 'scan')}, {_at(found.first)} to {_at(found.last)}.")
+    )
     if found.ended:
         out.print(Padding(_would_end(found), (1, 0)))
     for line in _rehearsal_words(found):
@@ -90,10 +92,10 @@ def _would_end(found: Rehearsed) -> Table:
 
 
 def _rehearsal_words(found: Rehearsed) -> list[str]:
-    would = f"{len(found.ended)} servers of {found.users} users, {format_size(found.rss)} in all"
+    would = f"{counted(len(found.ended), 'server')} of {counted(found.users, 'user')}"
     again = len(found.really_regretted)
     lines = [
-        f"Would have ended {would}.",
+        f"Would have ended {would}, {format_size(found.rss)} in all.",
         f"Messages to owners: {found.messages}; plans refused by the breaker: {found.refused}.",
         f"Regret: {found.regretted} of these {len(found.ended)} had a client later.",
         f"Really ended: {len(found.really)}; opened again within an hour: {again}.",
