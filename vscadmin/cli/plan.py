@@ -27,12 +27,12 @@ class Intent:
         """Say it in lines; nothing where nothing would be done."""
         lines = []
         if self.notices:
-            lines.append(f"Due now: owners to be told of {self.notices} servers.")
+            lines.append(f"Due now: {_count(self.notices, 'server')} to tell the owner of.")
         if self.ends:
             waiting = f"; {self.waiting} more wait (max_trees_per_user)" if self.waiting else ""
             lines.append(
-                f"Due now: {self.ends} servers of {self.users} users to end{waiting}; "
-                f"plan {self.plan_hash}."
+                f"Due now: {_count(self.ends, 'server')} of {_count(self.users, 'user')} to end"
+                f"{waiting}; plan {self.plan_hash}."
             )
         if self.objections:
             lines.append(
@@ -40,6 +40,10 @@ class Intent:
                 f"vscadmin cleanup --approve {self.plan_hash}"
             )
         return tuple(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def plan_of(found: Survey) -> Plan:
