@@ -33,6 +33,8 @@ A tour:
      {python} -m tests.lab leave alice@login1{name}
   2. See it in the report of that node.
      {python} -m tests.lab shell root@login1{name} --run 'vscadmin report'
+  3. Watch cleanup tell its owner, and end it: by a policy of seconds instead of days.
+     {python} -m tests.lab shell root@login1{name} --run 'sh /etc/lab/tour'
 
 Take the lab away: make lab-down
 """

@@ -33,6 +33,7 @@ CRON = "PATH=/usr/local/bin:/usr/bin:/bin\n" + "".join(
 )
 DYING = "10.78.0.101"
 """The laptop's second address: a network that dies is one that this is taken from."""
+_CLI = "command-shell --cli-data-dir"
 WAYS = [
     ("bob", "clean close", Layout.EXEC),
     ("bob", "clean close", Layout.EXEC),
@@ -80,17 +81,30 @@ def where(cluster: Cluster, editor: Editor) -> tuple[Node, int]:
 
 
 def leave(cluster: Cluster, user: str, how: str, layout: Layout) -> tuple[Node, int]:
-    """Connect by the common name, open a window, and leave in one of the ways links end."""
+    """Connect by the common name, open a window, and leave in one of the ways links end.
+
+    Returns the server's main process: the root above it, its CLI, ends with the link.
+    """
     options = ("-b", DYING) if how == "dead network" else ()
     with Editor(cluster, user, "login", layout, ssh_options=options) as editor:
         with editor.window() as window:
-            found = where(cluster, editor)
+            node, root = where(cluster, editor)
+            (tree,) = asked(node, "explain", str(root))["trees"]
+            main = [each for each in tree["members"] if "/out/server-main.js" in each["command"]]
             if how == "dead network":
                 cut(cluster)
             if how != "clean close":
                 window.kill()
         editor.lose()
-    return found
+    return node, int(main[-1]["pid"])
+
+
+def root_of(node: Node, pid: int) -> tuple[Node, int]:
+    """Return the root of the tree that *pid* is in, once what ends with a link has ended."""
+    for user in ("bob", "carol"):
+        eventually(lambda of=user: node.pids(_CLI, user=of), lambda left: not left, 60)  # type: ignore[misc]
+    (tree,) = asked(node, "explain", str(pid))["trees"]
+    return node, int(tree["pid"])
 
 
 def in_use(cluster: Cluster, stack: ExitStack) -> list[tuple[Node, int]]:
@@ -134,8 +148,9 @@ def test_cron_tells_and_ends_what_is_abandoned_and_touches_nothing_else(site: Cl
         rooted, root_shell = with_root_shell(site, "carol", "login2")
         innocent = [(login1, pid) for pid in bystanders(site, "bob", "login1")]
         stack.enter_context(hidepid(login1))
+        gone = [*(root_of(node, pid) for node, pid in left), (login2, rooted)]
+        assert len(set(gone)) == 9
         scheduled(site)
-        gone = [*left, (login2, rooted)]
         for node in site.login_nodes:
             pids = {pid for each, pid in gone if each is node}
             ended(node, pids, seconds=200)

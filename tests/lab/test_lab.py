@@ -303,7 +303,9 @@ class TestUpAndDown:
             monkeypatch.setattr(boot, "INIT", tmp_path / "init.sh")
             with pytest.raises(LabError, match=r"^dns .*out of luck; logs: /") as caught:
                 lab.up(self.NAME)
-            assert "out of luck" in Path(str(caught.value).rpartition(" ")[2]).read_text()
+            saved = Path(str(caught.value).rpartition(" ")[2])
+            assert "out of luck" in saved.read_text()
+            saved.unlink()
             assert left_of(self.NAME) == (set(), False)
 
     def test_a_system_folder_that_is_a_mount_is_shown(
