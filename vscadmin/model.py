@@ -181,7 +181,8 @@ class Tree:
     """A remote-editor server: its root process and every member, the root first.
 
     *foreign* are members that are not wholly the owner's (a `sudo -i` in the editor's
-    terminal): seen, reported, never signalled. *agents* names AI helpers inside.
+    terminal): seen, reported, never signalled. *elsewhere* are members that run in a job
+    or container that the root is not in, and in words which. *agents* names AI helpers inside.
     *grace* is the reconnection grace in seconds and who stated it, None if nobody did.
     """
 
@@ -201,6 +202,7 @@ class Tree:
     place_words: str
     unreadable: tuple[str, ...] = ()
     foreign: tuple[Process, ...] = ()
+    elsewhere: tuple[tuple[Process, str], ...] = ()
     agents: tuple[str, ...] = ()
     servers: int = 1
     grace: tuple[int, str] | None = None

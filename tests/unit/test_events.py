@@ -48,13 +48,16 @@ def plan(*others: Any) -> Plan:
     return decide([abandoned, in_use, *others], scene, Policy(), NOW)
 
 
-def test_only_a_decision_that_asks_for_something_is_an_event() -> None:
-    (event,) = events.decisions(plan(), BOOT_ID)
-    assert (event["event"], event["pid"]) == ("decision", 4100)
+def test_every_decision_is_an_event_to_keep_a_tree_included() -> None:
+    found = events.decisions(plan(), BOOT_ID)
+    assert [(each["event"], each["pid"], each["wanted"]) for each in found] == [
+        ("decision", 4100, "terminate"),
+        ("decision", 4200, "keep"),
+    ]
 
 
 def test_a_decision_says_of_whom_by_which_rule_and_why() -> None:
-    (event,) = events.decisions(plan(), BOOT_ID)
+    event, _ = events.decisions(plan(), BOOT_ID)
     assert event | {"argv": "", "findings": ""} == {
         "event": "decision",
         "level": "info",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import ADA, NOW, TICKS, tree
 from vscadmin.model import Connections
-from vscadmin.policy.ladder import Rung, Standing, climb, remember
+from vscadmin.policy.ladder import Rung, Standing, after_clock_step, climb, remember
 from vscadmin.policy.quiet import parse_quiet_hours
 from vscadmin.policy.rules import Case
 from vscadmin.policy.settings import (
@@ -112,6 +112,25 @@ def test_a_broken_run_starts_again_and_its_notice_is_void(history: History) -> N
 
 def test_a_client_between_two_scans_breaks_the_run() -> None:
     assert standing(TOLD, host_started_at=NOW - 60) == Standing(Rung.SEEN)
+
+
+def test_a_gap_of_days_breaks_the_run() -> None:
+    """Whoever came and went while nobody looked is not known of."""
+    silent = replace(TOLD, previous_scan=NOW - 2 * DAY - 1)
+    assert standing(silent) == Standing(Rung.SEEN)
+    assert standing(replace(TOLD, previous_scan=NOW - 2 * DAY)).rung is Rung.DUE
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_clock_that_was_set_voids_the_notice_and_moves_no_duration(step: float) -> None:
+    known = after_clock_step(TOLD, step)
+    found = climb(RULE, Action.TERMINATE, case(known), POLICY, NOW + step)
+    assert found == Standing(Rung.SEEN)
+    assert (known.told, known.state) == (None, State.ABANDONED)
+    assert TOLD.state_since is not None
+    assert TOLD.last_client is not None
+    assert known.state_since == TOLD.state_since + step
+    assert known.last_client == TOLD.last_client + step
 
 
 def test_keep_asks_for_nothing() -> None:

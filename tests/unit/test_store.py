@@ -403,6 +403,30 @@ class TestRecords:
         assert store.terminations(user="ada", since=NOW) == (ended,)
         assert store.terminations(user="bob") == store.terminations(since=NOW + 1) == ()
 
+    @pytest.mark.parametrize("client_at", [None, NOW + 9])
+    def test_a_tree_that_was_spared_begins_its_ladder_anew(
+        self, store: Store, client_at: float | None
+    ) -> None:
+        """Else the notice from before the client came would end it in the next run."""
+        found = trees(2)
+        aged(store, found)
+        for each in found:
+            delivered(store, each)
+        begun = termination(found[0])
+        store.begin_termination(begun)
+        store.spare(replace(begun, result=Result.SPARED, finished_at=NOW + 9), client_at)
+        spared, other = (store.histories(BOOT_ID)[each.key] for each in found)
+        assert (spared.told, spared.clear_since, spared.clear_scans) == (None, None, 0)
+        assert spared.last_client == client_at
+        assert other.told is not None
+        assert store.interrupted_terminations() == ()
+        assert len(store.recorded(BOOT_ID)) == 8
+
+    def test_an_approval_is_known_to_be_used(self, store: Store) -> None:
+        assert not store.is_approval_used("abc")
+        store.use_approval("abc", NOW)
+        assert store.is_approval_used("abc")
+
     def test_an_approval_is_good_for_once(self, store: Store) -> None:
         assert store.use_approval("abc", NOW)
         assert not store.use_approval("abc", NOW + 1)
@@ -499,8 +523,10 @@ class TestPrune:
         one = trees(1)
         aged(store, one)
         told = delivered(store, one[0], NOW)
-        scan(store, one, NOW + 90 * DAY)
-        store.prune(NOW + 90 * DAY, 30 * DAY)
+        for day in range(1, 91):
+            scan(store, one, NOW + day * DAY)
+        for _ in range(3):
+            store.prune(NOW + 121 * DAY, 30 * DAY)
         history = store.histories(BOOT_ID)[one[0].key]
         assert (history.first_seen, history.told) == (NOW - 3 * HOUR, Told(NOW + 1, NOW + DAY))
         assert store.notices() == (told,)

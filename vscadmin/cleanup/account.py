@@ -21,7 +21,6 @@ from vscadmin.cleanup.digest import (
 )
 from vscadmin.cleanup.letters import Letter
 from vscadmin.cleanup.mail import Mailer
-from vscadmin.cleanup.records import Outcome
 from vscadmin.cleanup.regret import regretted
 from vscadmin.cleanup.session import Session
 from vscadmin.errors import Exit, PlanRefusedError
@@ -56,8 +55,9 @@ def partial_words(seen: Sight) -> str:
 
 def say_turned_away(session: Session, count: int) -> None:
     """Point out that the lock has kept runs from their work again and again."""
+    session.turned_away = count
     if count >= _TOO_MANY_TURNED_AWAY:
-        session.say(f"{count} runs found another one running since the last success")
+        session.say(f"{count} runs found another one running since the last success", "lock")
 
 
 def refused(
@@ -65,7 +65,7 @@ def refused(
 ) -> None:
     """Do nothing of a plan, and tell the admins at most once a day."""
     session.exit_code = Exit.PLAN_REFUSED
-    session.problems.append(str(error))
+    session.warn(str(error), _REFUSED)
     last, now = session.store.last_admin_mail(_REFUSED), time.time()
     if not error.plan_hash or (last is not None and now - last < DAY):
         return
@@ -92,10 +92,12 @@ def send_digest(session: Session, plan: Plan, boot_id: str, mailer: Mailer) -> N
 def _to_admins(session: Session, kind: str, letters: tuple[Letter, ...], mailer: Mailer) -> None:
     """Send *letters*; noted before, so that no crash makes two of one."""
     session.store.note_admin_mail(kind, time.time())
-    for letter in letters:
-        sent = mailer.deliver(letter, session.deadline)
-        if not sent.delivered:
-            session.problems.append(f"no mail to {letter.address}: {sent.error}")
+    sent = {letter.address: mailer.deliver(letter, session.deadline) for letter in letters}
+    for address, each in sent.items():
+        if not each.delivered:
+            session.warn(f"no mail to {address}: {each.error}", f"admin {address}")
+    if sent and not any(each.delivered or each.uncertain for each in sent.values()):
+        session.store.forget_admin_mail(kind)
 
 
 def write_metrics(session: Session, plan: Plan) -> None:
@@ -106,15 +108,14 @@ def write_metrics(session: Session, plan: Plan) -> None:
     try:
         metrics.write(_numbers(session, plan), path)
     except metrics.TextfileError as error:
-        session.problems.append(str(error))
+        session.warn(str(error), "textfile")
 
 
 def _numbers(session: Session, plan: Plan) -> metrics.Numbers:
     policy, store, run = session.policy, session.store, session.run
     found = share(plan, policy.terminate)
     notices, terminations = store.notices(), store.terminations()
-    last = store.last_completed_run()
-    succeeded = last is not None and last.outcome is Outcome.DONE
+    last = store.last_successful_run()
     return metrics.Numbers(
         version=__version__,
         mode=str(policy.mode),
@@ -131,10 +132,8 @@ def _numbers(session: Session, plan: Plan) -> metrics.Numbers:
         refused=session.exit_code is Exit.PLAN_REFUSED,
         planned_trees=len(found.ends),
         planned_users=found.users,
-        turned_away=0,
-        last_success=(last.finished_at or 0.0) if succeeded and last else 0.0,
-        last_success_seconds=(
-            (last.finished_at or last.started_at) - last.started_at if succeeded and last else 0.0
-        ),
+        turned_away=session.turned_away,
+        last_success=(last.finished_at or 0.0) if last else 0.0,
+        last_success_seconds=(last.finished_at or 0.0) - last.started_at if last else 0.0,
         store_size=os.path.getsize(policy.store.path),
     )

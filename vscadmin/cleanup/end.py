@@ -19,11 +19,19 @@ from vscadmin.policy.settings import Action
 from vscadmin.policy.states import History
 from vscadmin.procs.sight import see
 from vscadmin.procs.trees import Forest, find_trees, logins
+from vscadmin.units import HOUR
 
 
 def end_trees(session: Session, approved: ApprovedPlan, boot_id: str) -> None:
-    """Carry out the terminations of an approved plan; stop when the time of the run is over."""
+    """Carry out the terminations of an approved plan; stop when the time of the run is over.
+
+    What survived SIGKILL is tried again after an hour: until then nothing has changed.
+    """
+    lately = session.store.terminations(since=time.time() - HOUR)
+    stubborn = {each.identity.key for each in lately if each.result is Result.SURVIVORS}
     for decision in approved.ends:
+        if decision.tree.key in stubborn:
+            continue
         if session.seconds_left <= 0:
             session.say("the time of the run was over before all was ended: run.timeout")
             session.exit_code = Exit.INCOMPLETE
@@ -51,7 +59,11 @@ def _end(session: Session, decision: Decision, boot_id: str) -> None:
         survivors=len(ended.survivors),
         words=ended.words,
     )
-    session.store.finish_termination(finished)
+    if ended.result is Result.SPARED and session.seconds_left > 0:
+        has_client = any(words.startswith("client:") for words in ended.words)
+        session.store.spare(finished, finished.finished_at if has_client else None)
+    else:
+        session.store.finish_termination(finished)
     session.terminations.append(finished)
     session.log_event(events.termination(finished))
     if ended.result is Result.SURVIVORS:
@@ -60,11 +72,11 @@ def _end(session: Session, decision: Decision, boot_id: str) -> None:
 
 def _terminate(session: Session, decision: Decision, boot_id: str) -> Ended:
     policy, path = session.policy, session.policy.store.path
-    looker = _Looker(session, decision)
+    looker = _Looker(session, decision, boot_id)
 
     def told(step: Step, keys: tuple[ProcessKey, ...]) -> None:
         if step is Step.STOPPING:
-            stopping.note(path, boot_id, keys)
+            stopping.note(path, boot_id, decision.tree.root.uid, keys)
 
     order = Order(
         key=decision.tree.key,
@@ -82,11 +94,11 @@ def _terminate(session: Session, decision: Decision, boot_id: str) -> Ended:
 class _Looker:
     """Judges one tree afresh, by the policy and with the history that its plan was made with."""
 
-    def __init__(self, session: Session, decision: Decision) -> None:
+    def __init__(self, session: Session, decision: Decision, boot_id: str) -> None:
         self._session = session
         self._decision = decision
         members = {member.key: decision.tree.key for member in decision.tree.members}
-        self._recorded = members
+        self._recorded = {**session.store.recorded(boot_id), **members}
 
     def look(self) -> Fresh:
         """Look at the machine again and decide about this tree alone."""

@@ -27,8 +27,8 @@ _WORDS = 512
 
 
 def decisions(plan: Plan, boot_id: str) -> tuple[Event, ...]:
-    """Return an event for every decision whose rule asks for something."""
-    return tuple(_decision(each, boot_id) for each in plan if each.wanted is not Action.KEEP)
+    """Return an event for every decision, to keep a tree included: the plan is the audit trail."""
+    return tuple(_decision(each, boot_id) for each in plan)
 
 
 def _decision(decision: Decision, boot_id: str) -> Event:

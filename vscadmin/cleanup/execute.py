@@ -15,9 +15,10 @@ from enum import StrEnum
 from vscadmin.cleanup.freeze import standstill
 from vscadmin.cleanup.kill import Members, Outcome, Who
 from vscadmin.cleanup.records import Result
-from vscadmin.errors import VscadminError
+from vscadmin.errors import TimeOverError, VscadminError
 from vscadmin.escape import command_line
 from vscadmin.model import Detail, Place, Process, ProcessKey, Snapshot, Tree
+from vscadmin.policy.protect import elsewhere
 from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.closeup import look_closely
 from vscadmin.procs.machine import pidfd_problem
@@ -101,11 +102,16 @@ class Ended:
 
 
 def terminate(order: Order, eyes: Eyes) -> Ended:
-    """End the tree that *order* names, if it still is what the plan was made for."""
+    """End the tree that *order* names, if it still is what the plan was made for.
+
+    Raises TimeOverError when the run's time is over: that says nothing of the tree.
+    """
     if problem := pidfd_problem():
         return Ended(Result.SPARED, (f"processes cannot be signalled safely: {problem}",))
     try:
         fresh = _look(eyes)
+    except TimeOverError:
+        raise
     except VscadminError as error:
         return Ended(Result.SPARED, (f"it could not be looked at again: {error}",))
     tree = fresh.tree
@@ -140,6 +146,7 @@ def doubts(order: Order, tree: Tree, fresh: Fresh) -> tuple[str, ...]:
         reasons.append(f"uid {tree.root.uid} is below scope.uid_min = {order.uid_min}")
     if tree.place is not Place.HERE:
         reasons.append(f"it runs in {tree.place_words}")
+    reasons += elsewhere(tree)
     if not order.even_in_use:
         reasons += [f"client: {client}" for client in tree.connections.clients]
     reasons += _unreadable(tree, fresh.details)
@@ -153,6 +160,8 @@ def _unreadable(tree: Tree, details: Mapping[int, Detail]) -> list[str]:
         detail = details.get(member.pid, Detail())
         if member.state != "Z" and (detail.exe is None or detail.uids is None):
             reasons.append(f"the executable or user ids of pid {member.pid} could not be read")
+        if member.state != "Z" and detail.cgroups is None:
+            reasons.append(f"the cgroup of pid {member.pid} could not be read")
     return reasons
 
 
@@ -237,10 +246,13 @@ class _Termination:
         """Say why what is left must not be killed: a client, a protect hit, or we cannot tell."""
         try:
             left, snapshot = self._remains()
+        except TimeOverError:
+            raise
         except VscadminError as error:
             return (f"it could not be looked at again: {error}",)
         clients = () if self.order.even_in_use else left.clients
         reasons = [f"client: {client}" for client in clients]
+        reasons += left.elsewhere
         reasons += left.unreadable
         if left.processes:
             reasons += self.eyes.protects(replace(self.tree, members=left.processes), snapshot)
@@ -267,7 +279,8 @@ class _Termination:
     def _ended(
         self, result: Result, words: tuple[str, ...], survivors: tuple[ProcessKey, ...] = ()
     ) -> Ended:
-        return Ended(result, (*words, *self._foreign_words()), survivors, self.asked, self.killed)
+        left = self._left_alone_words()
+        return Ended(result, (*words, *left), survivors, self.asked, self.killed)
 
     def _survivor_words(self, process: Process) -> str:
         who = self._named(process)
@@ -279,12 +292,16 @@ class _Termination:
             return f"{who} waits in the kernel (state D): cannot be killed now"
         return f"{who} lives on (state {process.state})"
 
-    def _foreign_words(self) -> list[str]:
-        refused = self.members.refused
+    def _left_alone_words(self) -> list[str]:
+        why = {
+            Outcome.FOREIGN: "runs as uid {uid}",
+            Outcome.ELSEWHERE: "runs in a job or container now",
+        }
+        found = ((each, self.members.refused.get(each.key)) for each in self.members.find())
         return [
-            f"{self._named(each)} runs as uid {each.uid}: left alone"
-            for each in self.members.find()
-            if refused.get(each.key) is Outcome.FOREIGN and each.state != "Z"
+            f"{self._named(each)} {why[refused].format(uid=each.uid)}: left alone"
+            for each, refused in found
+            if refused in why and each.state != "Z"
         ]
 
     def _named(self, process: Process) -> str:

@@ -43,6 +43,7 @@ def to_facts(tree: Tree, owner: Owner) -> dict[str, Any]:
     return facts | {
         "members": [_of_process(each) for each in tree.members],
         "foreign": [each.pid for each in tree.foreign],
+        "elsewhere": [[each.pid, words] for each, words in tree.elsewhere],
         "listeners": list(joined.listeners),
         "clients": list(joined.clients),
         "internal": joined.internal,
@@ -66,6 +67,7 @@ def from_facts(facts: Mapping[str, Any], seen: Seen, ticks: int) -> tuple[Tree, 
     cpu_ticks = round(seen.cpu_seconds * ticks)
     members[0] = members[0]._replace(rss=seen.rss, cpu_ticks=cpu_ticks)
     foreign = frozenset(facts["foreign"])
+    elsewhere = dict(facts.get("elsewhere", ()))  # facts of an earlier version have none
     host = facts["host_after"]
     tree = Tree(
         root=members[0],
@@ -76,6 +78,7 @@ def from_facts(facts: Mapping[str, Any], seen: Seen, ticks: int) -> tuple[Tree, 
         place=Place(facts["place"]),
         unreadable=tuple(facts["unreadable"]),
         foreign=tuple(each for each in members if each.pid in foreign),
+        elsewhere=tuple((each, elsewhere[each.pid]) for each in members if each.pid in elsewhere),
         agents=tuple(facts["agents"]),
         grace=None if facts["grace"] is None else (facts["grace"][0], facts["grace"][1]),
         host_started_at=None if host is None else seen.started_at + host,

@@ -41,22 +41,38 @@ class Postponed:
 
     def __init__(self) -> None:
         self.came: list[int] = []
-        self._before: dict[signal.Signals, object] = {}
+        self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        for signum in _INTERRUPTIONS:
-            if signal.getsignal(signum) not in (signal.SIG_IGN, None):
-                self._before[signum] = signal.signal(signum, self._note)
+        with contextlib.ExitStack() as undo, _blocked():
+            for signum in _INTERRUPTIONS:
+                before = signal.getsignal(signum)
+                if before not in (signal.SIG_IGN, None):
+                    undo.callback(signal.signal, signum, before)
+                    signal.signal(signum, self._note)
+            self._undo = undo.pop_all()
         return self
 
     def _note(self, signum: int, _: FrameType | None) -> None:
         self.came.append(signum)
 
     def __exit__(self, *_: object) -> None:
-        for postponed, handler in self._before.items():
-            signal.signal(postponed, handler)  # type: ignore[arg-type]  # what signal() returned
-        for signum in self.came:
-            signal.raise_signal(signum)
+        try:
+            with _blocked():
+                self._undo.close()
+        finally:
+            for signum in self.came:
+                signal.raise_signal(signum)
+
+
+@contextlib.contextmanager
+def _blocked() -> Iterator[None]:
+    """Let none in while handlers are exchanged: one that raises would leave half of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Standstill:
@@ -131,16 +147,22 @@ def standstill(members: Members) -> Iterator[Standstill]:
             found.go_on()
 
 
-def resume(keys: Collection[ProcessKey]) -> tuple[ProcessKey, ...]:
+def resume(keys: Collection[ProcessKey], owner: int) -> tuple[ProcessKey, ...]:
     """Continue what a run that was killed left stopped of *keys* and their descendants.
 
-    *keys* are of this boot. Return those that were continued.
+    *keys* are of this boot; what is not wholly *owner*'s was never stopped by us, and what
+    moved to a job or container meanwhile was. Return those that were continued.
     """
     continued = []
     for process in still_there(read_table(), keys).values():
         if process.state != _STOPPED:
             continue
-        who = who_is(process.pid)
-        if who is not None and send(process.key, who, signal.SIGCONT) is Outcome.DONE:
+        try:
+            who = who_is(process.pid)
+        except PermissionError:
+            continue
+        if who is None or set(who.uids) != {owner}:
+            continue
+        if send(process.key, who, signal.SIGCONT) is Outcome.DONE:
             continued.append(process.key)
     return tuple(continued)

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Self
 
-from vscadmin.model import Process, ProcessKey, Uids
+from vscadmin.model import Detail, Place, Process, ProcessKey, Uids
 from vscadmin.procs.remains import still_there
-from vscadmin.procs.stat import parse_process, parse_status
+from vscadmin.procs.stat import parse_cgroups, parse_process, parse_status, whereabouts
 
 _STAT_LIMIT = 2048  # bytes: 52 numbers and a short name
 _STATUS_LIMIT = 1 << 16  # bytes: a user may be in many groups
@@ -32,22 +32,28 @@ _GONE = (FileNotFoundError, ProcessLookupError, ValueError)
 class Outcome(StrEnum):
     """What became of one process; all but DONE were not signalled.
 
-    CHANGED runs another program than it did; FOREIGN is not wholly the owner's.
+    CHANGED runs another program than it did; FOREIGN is not wholly the owner's; ELSEWHERE
+    runs in a job, a container or another pid namespace.
     """
 
     DONE = "done"
     GONE = "gone"
     CHANGED = "changed"
     FOREIGN = "foreign"
+    ELSEWHERE = "elsewhere"
     DENIED = "denied"
 
 
 class Who(NamedTuple):
-    """Who a process is, as it is checked before it is signalled."""
+    """Who a process is, as it is checked before it is signalled.
+
+    *elsewhere* names the job or container it runs in, "" for this node itself.
+    """
 
     start_ticks: int
     uids: Uids
     exe: bytes
+    elsewhere: str = ""
 
     def is_same(self, other: Who) -> bool:
         """Whether it is the same process, of the same user, in the same program."""
@@ -73,10 +79,22 @@ def who_is(pid: int) -> Who | None:
     """
     try:
         stat = _read(f"/proc/{pid}/stat", _STAT_LIMIT)
-        uids = parse_status(_read(f"/proc/{pid}/status", _STATUS_LIMIT)).uids
-        return Who(parse_process(stat, b"", 0, 0).start_ticks, uids, _executable(pid))
+        status = parse_status(_read(f"/proc/{pid}/status", _STATUS_LIMIT))
+        elsewhere = _elsewhere(pid, status.pid_levels)
+        start = parse_process(stat, b"", 0, 0).start_ticks
+        return Who(start, status.uids, _executable(pid), elsewhere)
     except _GONE:
         return None
+
+
+def _elsewhere(pid: int, pid_levels: int | None) -> str:
+    cgroups = parse_cgroups(_read(f"/proc/{pid}/cgroup", _STATUS_LIMIT))
+    detail = Detail(cgroups=cgroups, pid_levels=pid_levels)
+    where, _ = whereabouts(detail, ())
+    if where is Place.HERE:
+        return ""
+    ours = parse_cgroups(_read("/proc/self/cgroup", _STATUS_LIMIT))
+    return whereabouts(detail, ours)[1]
 
 
 def _executable(pid: int) -> bytes:
@@ -127,7 +145,10 @@ def send(key: ProcessKey, expected: Who, signum: signal.Signals) -> Outcome:
 
 
 def _check(key: ProcessKey, expected: Who | None, owner: int | None = None) -> Outcome:
-    """Ask a pinned process who it is; DONE when it is *key*, *expected* and wholly *owner*'s."""
+    """Ask a pinned process who it is; DONE when it is *key*, *expected* and wholly *owner*'s.
+
+    With an *owner* it has to run on this node itself, too.
+    """
     try:
         who = who_is(key.pid)
     except PermissionError:
@@ -136,6 +157,8 @@ def _check(key: ProcessKey, expected: Who | None, owner: int | None = None) -> O
         return Outcome.GONE
     if owner is not None and set(who.uids) != {owner}:
         return Outcome.FOREIGN
+    if owner is not None and who.elsewhere:
+        return Outcome.ELSEWHERE
     return Outcome.DONE if expected is None or who.is_same(expected) else Outcome.CHANGED
 
 
@@ -153,8 +176,8 @@ class Members:
     """The processes of one tree: those that are known, and among them those held by a pin.
 
     *expected* says who the first of them were when the tree was judged; of the others it
-    is enough that they descend from a known one. Only what is wholly *owner*'s is ever
-    pinned, ourselves and our ancestors never are.
+    is enough that they descend from a known one. Only what is wholly *owner*'s and runs on
+    this node itself is ever pinned, ourselves and our ancestors never are.
     """
 
     def __init__(

@@ -40,7 +40,8 @@ class Numbers:
     where they have no tree. *trees* and *memory* (bytes) are of this run's scan; *notices*,
     *terminations*, *survivors* (processes) and *regretted* are of the kept history, *history*
     seconds long; regretted is an end whose owner used a new server of that product within
-    an hour. *turned_away* counts the runs that found the lock held since the last success.
+    an hour. *turned_away* counts the runs that found the lock held between the last success
+    and this run.
     """
 
     version: str
@@ -143,11 +144,11 @@ def _plain(numbers: Numbers) -> dict[str, tuple[str, float]]:
             numbers.planned_users,
         ),
         "runs_turned_away": (
-            "Runs since the last success that found another one running.",
+            "Runs that found another one running, from the last success to this run.",
             numbers.turned_away,
         ),
         "last_run_timestamp_seconds": (
-            "When the last run began, however it ended.",
+            "When the last run that came to its end began, whatever that was.",
             numbers.last_run,
         ),
         "last_success_timestamp_seconds": (

@@ -7,9 +7,10 @@ point leaves the next one what it needs: to go on, or to do nothing.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -26,12 +27,18 @@ from vscadmin.cleanup.store import Store
 from vscadmin.cleanup.tell import tell_owners
 from vscadmin.errors import Exit, PlanRefusedError, StoreError, TimeOverError, VscadminError
 from vscadmin.logs import Log
+from vscadmin.model import ProcessKey
 from vscadmin.policy.decide import Plan
+from vscadmin.policy.ladder import after_clock_step
 from vscadmin.policy.settings import Mode, Policy
+from vscadmin.policy.states import History
 from vscadmin.procs.machine import pid_namespace, pidfd_problem
 from vscadmin.procs.scan import boot_id
 from vscadmin.procs.sight import Sight, see
 
+_CLOCK_SLACK = 5.0  # seconds by which two ways to tell the boot time may differ
+_GRACE = 60.0  # seconds after run.timeout in which a run can still end by itself
+_AGAIN = 5.0  # seconds after which a run that goes on past its time is told again
 _ENDINGS = {Exit.DONE: Outcome.DONE, Exit.INCOMPLETE: Outcome.INCOMPLETE}
 
 
@@ -57,8 +64,10 @@ def clean_up(request: Request, log: Log, run_id: str = "") -> Finished:
             policy_digest=request.policy_digest,
         )
         session = Session(request, policy, store, log, run, deadline)
-        for problem in (*store.problems, *words):
+        for problem in store.problems:
             session.say(problem)
+        for problem in words:
+            session.say(problem, "mode")
         return _recorded(session)
 
 
@@ -70,12 +79,18 @@ def _deadline(seconds: float) -> Iterator[None]:
         raise TimeOverError(f"the run took longer than run.timeout ({seconds:.0f} s): ended")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # A handler of Python's runs between two of its instructions: whoever hangs in the kernel
+    # is ended from a thread instead, and the lock with it. Nothing stays stopped: see stopping.
+    last = threading.Timer(seconds + _GRACE, signal.raise_signal, (signal.SIGKILL,))
+    last.daemon = True
+    last.start()
+    signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        last.cancel()
 
 
 def _as_far_as_possible(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
@@ -96,12 +111,14 @@ def _recorded(session: Session) -> Finished:
         _note_the_past(session)
         plan = _act(session)
     except VscadminError as error:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # what is left to do is short
         session.problems.append(str(error))
         with suppress(StoreError):  # a full disk has its own error already
             _finish(session, Outcome.FAILED, ())
         raise
     _finish(session, _ENDINGS.get(session.exit_code, Outcome.REFUSED), plan)
-    lock.begin_count_anew(session.policy.store.path)
+    if session.exit_code is Exit.DONE:
+        lock.begin_count_anew(session.policy.store.path)
     account.write_metrics(session, plan)
     session.store.prune(time.time(), session.policy.store.history)
     return Finished(session.exit_code, tuple(session.problems))
@@ -118,7 +135,7 @@ def _note_the_past(session: Session) -> None:
     """Set right, and say, what earlier runs left undone."""
     path = session.policy.store.path
     if left := stopping.left_behind(path, boot_id()):
-        resumed = resume(left)
+        resumed = resume(left.keys, left.owner)
         words = f", and left {len(resumed)} processes stopped: they go on" if resumed else ""
         session.say(f"an earlier run died while it ended a server{words}")
     stopping.forget(path)
@@ -143,17 +160,29 @@ def _act(session: Session) -> Plan:
         recorded=store.recorded(boot_id()),
     )
     boot = seen.snapshot.boot_id
-    known = store.histories(boot, cpu_spans=cpu_spans(policy), now=seen.snapshot.taken_at)
-    plan = plan_of(seen, policy, known)
+    plan = plan_of(seen, policy, _known(session, seen))
     store.record_scan(session.run.run_id, seen.snapshot, plan, account.logins_of(seen))
     for event in events.decisions(plan, boot):
         session.log_event(event)
     if seen.is_partial:
         session.exit_code = Exit.INCOMPLETE
-        session.problems.append(account.partial_words(seen))
+        session.warn(account.partial_words(seen), "incomplete")
     if policy.mode is not Mode.OBSERVE:
         _carry_out(session, plan, seen)
     return plan
+
+
+def _known(session: Session, seen: Sight) -> Mapping[ProcessKey, History]:
+    """Return what is remembered of the trees, put right if the clock was set since."""
+    store, snapshot = session.store, seen.snapshot
+    spans = cpu_spans(session.policy)
+    known = store.histories(snapshot.boot_id, cpu_spans=spans, now=snapshot.taken_at)
+    before = store.boot_time(snapshot.boot_id)
+    step = 0.0 if before is None else snapshot.boot_time - before
+    if abs(step) <= _CLOCK_SLACK:
+        return known
+    session.say(f"the clock was set by {step:.0f} s: every ladder begins anew")
+    return {key: after_clock_step(history, step) for key, history in known.items()}
 
 
 def _carry_out(session: Session, plan: Plan, seen: Sight) -> None:
@@ -166,7 +195,7 @@ def _carry_out(session: Session, plan: Plan, seen: Sight) -> None:
             account.refused(session, plan, error, boot, mailer)
             return
         session.run = replace(session.run, plan_hash=approved.plan_hash)
-        if request.approved and not session.store.use_approval(request.approved, time.time()):
+        if request.approved and session.store.is_approval_used(request.approved):
             session.say(f"--approve {request.approved}: was used before; nothing is done")
             session.exit_code = Exit.PLAN_REFUSED
             return
@@ -174,4 +203,6 @@ def _carry_out(session: Session, plan: Plan, seen: Sight) -> None:
             author = session.author(boot)
             tell_owners(session, approved, author, mailer, seen.snapshot.processes.values())
         end_trees(session, approved, boot)
+        if request.approved:  # after the ends: a run that is cut short may go on with it
+            session.store.use_approval(request.approved, time.time())
         account.send_digest(session, plan, boot, mailer)

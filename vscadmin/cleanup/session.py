@@ -14,6 +14,8 @@ from vscadmin.logs import Log
 from vscadmin.policy.settings import Policy
 from vscadmin.procs.catalogue import Catalogue
 
+_SAID = "said:"  # before the kinds of problems, among those of mails
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -45,12 +47,33 @@ class Session:
     problems: list[str] = field(default_factory=list)
     news: list[str] = field(default_factory=list)
     exit_code: Exit = Exit.DONE
+    turned_away: int = 0
 
-    def say(self, problem: str) -> None:
-        """Note what an admin has to hear of, and log it."""
-        self.problems.append(problem)
-        self.news.append(problem)
+    def say(self, problem: str, kind: str = "") -> None:
+        """Note what an admin has to hear of, and log it.
+
+        A *kind* of problem that lasts is told once in notify.every: cron mails every line.
+        """
+        if self._is_fresh(kind):
+            self.problems.append(problem)
+            self.news.append(problem)
         self.log_event({"event": "problem", "level": "warning", "words": problem})
+
+    def warn(self, problem: str, kind: str) -> None:
+        """Note what only whoever started the run has to hear of, at most once in notify.every."""
+        if self._is_fresh(kind):
+            self.problems.append(problem)
+        self.log_event({"event": "problem", "level": "warning", "words": problem})
+
+    def _is_fresh(self, kind: str) -> bool:
+        """Whether a kind of problem was not told of lately; from now on it was."""
+        if not kind:
+            return True
+        now, last = time.time(), self.store.last_admin_mail(_SAID + kind)
+        if last is not None and 0 <= now - last < self.policy.notify.every:
+            return False
+        self.store.note_admin_mail(_SAID + kind, now)
+        return True
 
     def log_event(self, event: Mapping[str, object]) -> None:
         """Write one event to the log."""

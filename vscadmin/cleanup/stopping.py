@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from vscadmin.cleanup.store_file import open_private, prepare
 from vscadmin.errors import StoreFailedError
@@ -18,15 +19,22 @@ _SUFFIX = ".stopping"
 _LIMIT = 1 << 22  # bytes; a thousand processes need 20 KiB
 
 
-def note(path: str, boot_id: str, keys: Iterable[ProcessKey]) -> None:
-    """Write down what is about to be stopped, beside the store at *path*.
+class Left(NamedTuple):
+    """What a run may have left stopped: *keys* and their descendants, *owner*'s alone."""
+
+    owner: int
+    keys: tuple[ProcessKey, ...]
+
+
+def note(path: str, boot_id: str, owner: int, keys: Iterable[ProcessKey]) -> None:
+    """Write down what of *owner*'s is about to be stopped, beside the store at *path*.
 
     Raises StoreFailedError where that is not possible: nothing is stopped then.
     """
     place = prepare(path) + _SUFFIX
     file = open_private(place, os.O_WRONLY | os.O_TRUNC)
     try:
-        os.write(file, json.dumps([boot_id, sorted(keys)]).encode())
+        os.write(file, json.dumps([boot_id, owner, sorted(keys)]).encode())
         os.fsync(file)
     except OSError as error:
         raise StoreFailedError(f"{place}: cannot be written: {error.strerror}") from error
@@ -42,16 +50,17 @@ def forget(path: str) -> None:
         return
 
 
-def left_behind(path: str, boot_id: str) -> tuple[ProcessKey, ...]:
-    """Return what a run of this boot may have left stopped; () when there is nothing to go by."""
+def left_behind(path: str, boot_id: str) -> Left | None:
+    """Return what a run of this boot may have left stopped; None when nothing says so."""
     place = path + _SUFFIX
     if not os.path.lexists(place):
-        return ()
+        return None
     file = open_private(place, os.O_RDONLY)
     try:
-        boot, keys = json.loads(os.read(file, _LIMIT))
-        return tuple(ProcessKey(*key) for key in keys) if boot == boot_id else ()
+        boot, owner, keys = json.loads(os.read(file, _LIMIT))
+        found = Left(int(owner), tuple(ProcessKey(*key) for key in keys))
+        return found if boot == boot_id else None
     except (OSError, ValueError, TypeError):
-        return ()
+        return None
     finally:
         os.close(file)

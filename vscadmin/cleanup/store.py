@@ -112,9 +112,21 @@ class Store(Reader):
 
     def finish_termination(self, termination: Termination) -> None:
         """Record what became of one; it is known by its tree and when it began."""
-        sql = update("terminations", TERMINATION, _SAME_TERMINATION)
-        same = (*termination.identity, termination.started_at)
-        self._write(sql, [(*of_termination(termination), *same)])
+        self._write(*_finished(termination))
+
+    def spare(self, termination: Termination, client_at: float | None) -> None:
+        """Record that a tree was spared, and put it back to the start of its ladder.
+
+        *client_at* is when a client was seen, None if that was not the reason.
+        """
+        with self._database.transaction():
+            self._change(*_finished(termination))
+            store_scans.restart_ladder(self._database, termination.identity, client_at)
+
+    def forget_admin_mail(self, kind: str) -> None:
+        """Take back that the admins got a mail of this kind: it did not go out."""
+        with self._database.transaction():
+            self._database.run("DELETE FROM admin_mails WHERE kind = ?", kind)
 
     def note_admin_mail(self, kind: str, at: float) -> None:
         """Record that the admins got a mail of this kind."""
@@ -133,9 +145,18 @@ class Store(Reader):
     def _write(self, sql: str, rows: list[Row]) -> None:
         """Change exactly one record for each of *rows*, all or none."""
         with self._database.transaction():
-            for row in rows:
-                if self._database.run(sql, *row).rowcount != 1:
-                    raise LookupError("no such record")
+            self._change(sql, rows)
+
+    def _change(self, sql: str, rows: list[Row]) -> None:
+        for row in rows:
+            if self._database.run(sql, *row).rowcount != 1:
+                raise LookupError("no such record")
+
+
+def _finished(termination: Termination) -> tuple[str, list[Row]]:
+    """Return what records the end of a termination: it is known by its tree and when it began."""
+    sql = update("terminations", TERMINATION, _SAME_TERMINATION)
+    return sql, [(*of_termination(termination), *termination.identity, termination.started_at)]
 
 
 def _new(path: str) -> Database:

@@ -180,6 +180,23 @@ class Reader:
         sql = select(TERMINATION, "terminations", rest)
         return tuple(self._database.read(to_termination, sql, *values))
 
+    def last_successful_run(self) -> Run | None:
+        """Return the last run that did all it had to."""
+        order = "WHERE outcome = ? ORDER BY started_at DESC, rowid DESC LIMIT 1"
+        found = self._runs(order, str(Outcome.DONE))
+        return found[0] if found else None
+
+    def boot_time(self, boot_id: str) -> float | None:
+        """Return when this boot was by the clock of its last scan, None without one."""
+        sql = "SELECT boot_time FROM scans WHERE boot_id = ? ORDER BY scan DESC LIMIT 1"
+        found = self._database.value(sql, boot_id)
+        return None if found is None else float(found)
+
+    def is_approval_used(self, plan_hash: str) -> bool:
+        """Whether an admin's approval of this plan was carried out before."""
+        sql = "SELECT 1 FROM approvals WHERE plan_hash = ?"
+        return self._database.value(sql, plan_hash) is not None
+
     def last_admin_mail(self, kind: str) -> float | None:
         """Return when the admins last got a mail of this kind."""
         found = self._database.value("SELECT at FROM admin_mails WHERE kind = ?", kind)

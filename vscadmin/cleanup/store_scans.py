@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from vscadmin.cleanup.facts import to_facts
 from vscadmin.cleanup.records import Identity, Result, Run
 from vscadmin.cleanup.store_memory import seal_of_scan
 from vscadmin.cleanup.store_replay import Packed, pack
-from vscadmin.cleanup.store_rows import COMPLETED, MEMORY, RUN, of_memory, of_run
-from vscadmin.cleanup.store_sql import Database, Row, insert, update
+from vscadmin.cleanup.store_rows import (
+    COMPLETED,
+    MEMORY,
+    RUN,
+    of_memory,
+    of_run,
+    to_members,
+    to_memory,
+)
+from vscadmin.cleanup.store_sql import Database, Row, insert, select, update
 from vscadmin.model import Snapshot
 from vscadmin.policy.decide import Decision, Plan
 
@@ -83,6 +92,24 @@ def _remember(database: Database, boot_id: str, scan: int, decision: Decision) -
     row = (*memory, facts, owner.uid, owner.name, tree.product)
     database.run(update("trees", _TREE, "tree = ?"), *row, number)
     return number, facts
+
+
+def restart_ladder(database: Database, identity: Identity, client_at: float | None) -> None:
+    """Forget the run of scans that agreed, so that no notice from before counts any more."""
+    where = "boot_id = ? AND pid = ? AND start_ticks = ?"
+    rows = database.rows(select(MEMORY, "trees", f"WHERE {where}"), *identity)
+    for (_, history), (_, members), row in zip(
+        database.decoded(to_memory, rows), database.decoded(to_members, rows), rows, strict=True
+    ):
+        known = replace(history, clear_since=None, clear_scans=0)
+        if client_at is not None:
+            known = replace(known, last_client=client_at)
+        last_scan = row[MEMORY.split(", ").index("last_scan")]
+        database.run(
+            update("trees", MEMORY, where),
+            *of_memory(identity, known, members, last_scan),
+            *identity,
+        )
 
 
 def _known(database: Database, identity: Identity) -> _Known | None:

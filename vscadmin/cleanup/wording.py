@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from vscadmin.errors import ConfigError
+from vscadmin.errors import ConfigError, VscadminError
 from vscadmin.trust import doubts
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Wording:
         """Return a template filled in; raises ConfigError with its file and line."""
         try:
             return self.environment.get_template(name).render(values)
-        except ConfigError:
+        except VscadminError:
             raise
         except Exception as error:  # a template is a program: it can fail in any way
             raise ConfigError((_place(name, error),)) from error
@@ -58,7 +58,7 @@ class Wording:
         try:
             source, path = _load(self.directory, name) or ("", name)
             parsed = self.environment.parse(source, name, path)
-        except ConfigError:
+        except VscadminError:
             raise
         except Exception as error:
             raise ConfigError((_place(name, error),)) from error

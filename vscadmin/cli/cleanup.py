@@ -10,7 +10,8 @@ import click
 
 from vscadmin.cli import options
 from vscadmin.cli.survey import Loaded, load_families, load_policy
-from vscadmin.errors import ConfigError, NotPermittedError
+from vscadmin.errors import ConfigError, NotPermittedError, UsageError
+from vscadmin.policy.settings import Mode
 
 
 @click.command("cleanup")
@@ -34,11 +35,15 @@ def command(
     How far it goes is the policy's mode: observe records only, notify tells, enforce ends.
     Silent when all is well. Root only; one run at a time.
     """
+    if dry_run and approved:
+        raise UsageError("--approve carries a plan out, and --dry-run does not: leave one out")
     if dry_run:
         from vscadmin.cli.report import command as report  # noqa: PLC0415 - report's own imports
 
         return int(context.invoke(report, policy_path=policy_path, catalogue_dir=catalogue_dir))
     loaded = _trusted(load_policy(policy_path))
+    if approved and loaded.policy.mode is not Mode.ENFORCE:
+        raise UsageError(f'--approve: the policy has mode = "{loaded.policy.mode}": nothing ends')
     catalogue = load_families(loaded, catalogue_dir)
     host = os.uname().nodename
     if splay:

@@ -13,6 +13,7 @@ from vscadmin.policy.quiet import first_allowed
 from vscadmin.policy.rules import Case
 from vscadmin.policy.settings import Action, Policy, Rule, State
 from vscadmin.policy.states import History, client_between
+from vscadmin.units import DAY
 
 
 class Rung(StrEnum):
@@ -39,6 +40,8 @@ class Standing:
 
 NOWHERE = Standing(Rung.NONE)
 
+_LONGEST_GAP = 2 * DAY  # seconds between scans; whoever came in a longer one was not seen
+
 
 def climb(rule: Rule, action: Action, case: Case, policy: Policy, now: float) -> Standing:
     """Say how far a tree has come towards *action*, that of *rule* as far as it is allowed."""
@@ -63,6 +66,7 @@ def clear_run(case: Case, now: float) -> History:
     """Return the history with the run of scans that agree, this one included."""
     history = case.history
     same = history.state is case.verdict.state and client_between(case.tree, history) is None
+    same = same and now - (history.previous_scan or now) <= _LONGEST_GAP
     if same and history.clear_since is not None:
         return replace(history, clear_scans=history.clear_scans + 1)
     return replace(history, clear_since=now, clear_scans=1, told=None, notified=frozenset())
@@ -91,4 +95,28 @@ def remember(case: Case, is_held_back: bool, now: float) -> History:
         previous_scan=now,
         state=state,
         state_since=now if broken or history.state_since is None else history.state_since,
+    )
+
+
+def after_clock_step(history: History, seconds: float) -> History:
+    """Return what is known of a tree after the clock was set by *seconds*.
+
+    Moments keep their distance to now; the ladder begins anew, for a notice announced its
+    end by the other clock.
+    """
+
+    def moved(at: float | None) -> float | None:
+        return None if at is None else at + seconds
+
+    return replace(
+        history,
+        first_seen=moved(history.first_seen),
+        last_client=moved(history.last_client),
+        previous_scan=moved(history.previous_scan),
+        state_since=moved(history.state_since),
+        clear_since=None,
+        clear_scans=0,
+        told=None,
+        notified=frozenset(),
+        cpu=tuple(sample._replace(at=sample.at + seconds) for sample in history.cpu),
     )

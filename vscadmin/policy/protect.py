@@ -18,7 +18,7 @@ def protection(
     tree: Tree, owner: Owner, protect: Protect, logins: Mapping[int, str]
 ) -> tuple[str, ...]:
     """Return every hit in words. *logins* maps uids to a login session outside every tree."""
-    hits = []
+    hits = elsewhere(tree)
     if owner.name in protect.users:
         hits.append(f"protect.users names {owner.name}")
     if protect.groups:
@@ -32,6 +32,11 @@ def protection(
     if protect.login_session and owner.uid in logins:
         hits.append(f"protect.login_session: {logins[owner.uid]}")
     return tuple(hits)
+
+
+def elsewhere(tree: Tree) -> list[str]:
+    """Name the members that run in a job or container of their own: no key turns this off."""
+    return [f"{_named(member)} runs in {words}" for member, words in tree.elsewhere]
 
 
 def _group_hits(owner: Owner, protect: Protect) -> list[str]:

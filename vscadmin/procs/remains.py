@@ -12,21 +12,26 @@ from dataclasses import dataclass
 from itertools import chain
 
 from vscadmin.escape import printable
-from vscadmin.model import Client, Detail, Endpoint, Process, ProcessKey, Snapshot, Tree
+from vscadmin.model import Client, Detail, Endpoint, Place, Process, ProcessKey, Snapshot, Tree
 from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees
 from vscadmin.procs.clients import Sockets
 from vscadmin.procs.kinship import Kinship
+from vscadmin.procs.stat import whereabouts
 
 _NOBODY = 0  # the kernel's inode of a socket that no process holds
 
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """What is left of a tree, who is connected to it and what could not be read, in words."""
+    """What is left of a tree, who is connected to it and what could not be read, in words.
+
+    *elsewhere* says what of it runs in a job or container by now.
+    """
 
     processes: tuple[Process, ...]
     clients: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 def still_there(
@@ -73,7 +78,23 @@ def remains(
         else:
             watched = frozenset(tree.connections.listeners)
             clients += _clients(Sockets(table), watched, held, internal)
-    return Remains(tuple(left.values()), tuple(clients), tuple(unreadable))
+    unreadable += _without_cgroups(living, snapshot)
+    elsewhere = tuple(_elsewhere(living, snapshot))
+    return Remains(tuple(left.values()), tuple(clients), tuple(unreadable), elsewhere)
+
+
+def _without_cgroups(living: Iterable[Process], snapshot: Snapshot) -> Iterator[str]:
+    for each in living:
+        if snapshot.details.get(each.pid, Detail()).cgroups is None:
+            yield f"the cgroup of pid {each.pid} could not be read"
+
+
+def _elsewhere(living: Iterable[Process], snapshot: Snapshot) -> Iterator[str]:
+    for each in living:
+        detail = snapshot.details.get(each.pid, Detail())
+        where, words = whereabouts(detail, snapshot.our_cgroups)
+        if where is not Place.HERE:
+            yield f"pid {each.pid} runs in {words}"
 
 
 def _internal(

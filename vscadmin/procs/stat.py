@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
-from vscadmin.model import Place, Process, Uids
+from vscadmin.model import Detail, Place, Process, Uids
 
 CMDLINE_LIMIT = 4096  # bytes read of a command line: enough for every server, bounded for others
 
@@ -87,6 +87,14 @@ def place(cgroups: tuple[str, ...], ours: tuple[str, ...]) -> tuple[Place, str]:
         if (container := _container(path)) and container not in own:
             return Place.CONTAINER, f"container {container}"
     return Place.HERE, ""
+
+
+def whereabouts(detail: Detail, ours: tuple[str, ...]) -> tuple[Place, str]:
+    """Say where a process runs, by its cgroups and its pid namespace, as place() does."""
+    where, words = place(detail.cgroups or (), ours)
+    if where is Place.HERE and (detail.pid_levels or 1) > 1:
+        return Place.CONTAINER, "another pid namespace"
+    return where, words
 
 
 def _slurm_job(components: list[str]) -> str:

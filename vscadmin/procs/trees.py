@@ -2,8 +2,9 @@
 
 Members are descendants through live parents. A process that was adopted by pid 1 belongs
 only if its executable, argv[0] or script lies in the server's folder, or an earlier scan
-saw it as a descendant. Session and process group are shared with the user's own jobs, so
-they only settle to which of several servers in one folder such a process belongs.
+saw it as a descendant, and never one in a job or container that the server is not in.
+Session and process group are shared with the user's own jobs, so they only settle to which
+of several servers in one folder such a process belongs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vscadmin.model import Client, Detail, Place, Process, ProcessKey, Snapshot,
 from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, script_of
 from vscadmin.procs.clients import Party, Sockets, connections, stated
 from vscadmin.procs.kinship import Kinship
-from vscadmin.procs.stat import place
+from vscadmin.procs.stat import whereabouts
 
 _LONGEST_GRACE = 9  # digits of seconds in argv; more is nonsense
 
@@ -215,9 +216,20 @@ class _Forester:
             for sapling in grown
             if sapling.root.uid == stray.uid and _lies_in(stray, exe, sapling.folders)
         ]
+        near = self._in_reach(stray, near)
         if len(near) > 1:
             near = [sapling for sapling in near if self._shares_session(stray, sapling)]
         return near[0] if len(near) == 1 else None
+
+    def _in_reach(self, stray: Process, near: list[_Sapling]) -> list[_Sapling]:
+        """Return the trees that run where an adopted process does: a job's is not the node's.
+
+        One of the node itself may have come from any: it is left to a tree elsewhere, which
+        is never acted on, rather than be one of its own.
+        """
+        where = self._place(stray.pid)
+        same = [sapling for sapling in near if self._place(sapling.root.pid) == where]
+        return near if not same and where[0] is Place.HERE else same
 
     def _shares_session(self, stray: Process, sapling: _Sapling) -> bool:
         return any(self.processes[pid].sid == stray.sid for pid in sapling.pids)
@@ -240,7 +252,7 @@ class _Forester:
             key=lambda each: (each.pid != root.pid, *_by_age(each)),
         )
         parent = self.kin.parent(root)
-        where, where_words = self._place(root)
+        where, where_words = self._place(root.pid)
         return Tree(
             root=root,
             members=tuple(members),
@@ -263,6 +275,7 @@ class _Forester:
             place_words=where_words,
             unreadable=tuple(self._unreadable(root)),
             foreign=tuple(each for each in members if self._is_foreign(each, root.uid)),
+            elsewhere=tuple(self._elsewhere(members, where_words)),
             agents=self._agents(members),
             servers=sum(1 for pid in sapling.pids if self._listens(pid)),
             grace=self._grace(sapling, members),
@@ -305,12 +318,14 @@ class _Forester:
     def _listens(self, pid: int) -> bool:
         return pid in self.matches and self.matches[pid].pattern.listens is not None
 
-    def _place(self, root: Process) -> tuple[Place, str]:
-        detail = self._detail(root.pid)
-        where, words = place(detail.cgroups or (), self.snapshot.our_cgroups)
-        if where is Place.HERE and (detail.pid_levels or 1) > 1:
-            return Place.CONTAINER, "another pid namespace"
-        return where, words
+    def _place(self, pid: int) -> tuple[Place, str]:
+        return whereabouts(self._detail(pid), self.snapshot.our_cgroups)
+
+    def _elsewhere(self, members: Iterable[Process], here: str) -> Iterator[tuple[Process, str]]:
+        for each in members:
+            where, words = self._place(each.pid)
+            if where is not Place.HERE and words != here:
+                yield each, words
 
     def _unreadable(self, root: Process) -> Iterator[str]:
         detail = self._detail(root.pid)
