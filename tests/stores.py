@@ -38,9 +38,9 @@ def seen(found: Iterable[Tree], at: float, **facts: Any) -> Snapshot:
 def scan(store: Store, found: list[Tree], at: float, **facts: Any) -> Plan:
     """Judge *found* by what *store* remembers and record that, as a run does."""
     boot_id = facts.get("boot_id", BOOT_ID)
-    logins = facts.pop("logins", {})
+    logins, owner = facts.pop("logins", {}), facts.pop("owner", ADA)
     histories = store.histories(boot_id, [each.key for each in found], now=at)
-    plan = decide(found, Scene({1001: ADA}, logins, histories), ENFORCE, at)
+    plan = decide(found, Scene({1001: owner}, logins, histories), ENFORCE, at)
     store.record_scan(f"run-{at}", seen(found, at, **facts), plan, logins)
     return plan
 

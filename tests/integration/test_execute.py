@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import COMMIT
 from tests.integration.ending import (
     Planted,
     Told,
@@ -31,7 +32,7 @@ from tests.run import eventually
 from vscadmin.cleanup.execute import Ended, Fresh, Step, terminate
 from vscadmin.cleanup.freeze import resume
 from vscadmin.cleanup.records import Result
-from vscadmin.errors import ProcessTableError
+from vscadmin.errors import ProcessTableError, TimeOverError
 from vscadmin.model import Process, ProcessKey
 from vscadmin.procs.scan import read_process
 
@@ -133,6 +134,23 @@ def frozen(pid: int) -> Iterator[None]:
         (group / "freezer.state").write_text("THAWED")
         eventually((group / "cgroup.procs").read_text, lambda pids: str(pid) not in pids.split())
         group.rmdir()
+
+
+@contextlib.contextmanager
+def in_a_job(pid: int, job: int) -> Iterator[None]:
+    """Keep a process in a cgroup as Slurm makes them with cgroup v1."""
+    if not (FREEZER / "cgroup.procs").exists():
+        pytest.skip("needs the freezer of cgroup v1")
+    place = FREEZER / f"slurm_{os.urandom(4).hex()}" / "uid_1001" / f"job_{job}"
+    place.mkdir(parents=True)
+    try:
+        (place / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        for each in (place / "cgroup.procs").read_text().split():
+            (FREEZER / "cgroup.procs").write_text(each)
+        for group in (place, *place.parents[:2]):
+            group.rmdir()
 
 
 def test_a_zombie_is_no_survivor(vscode_user: EditorUser) -> None:
@@ -318,6 +336,63 @@ class TestSpared:
             assert done.result is Result.SPARED
             assert len(states(tree)) == 2
 
+    def test_a_tree_with_a_member_in_a_job(self, root: None, vscode_user: EditorUser) -> None:
+        with planted(vscode_user, STUBBORN) as tree:
+            node = node_of(tree)
+            with in_a_job(node.pid, 77):
+                done = ended(tree)
+            assert (done.result, done.asked) == (Result.SPARED, 0)
+            assert f"pid {node.pid} (" in done.words[0]
+            assert done.words[0].endswith(") runs in Slurm job 77")
+            assert set(states(tree).values()) == {"S"}
+
+    def test_a_tree_with_a_member_that_is_in_a_job_by_then(
+        self, root: None, vscode_user: EditorUser
+    ) -> None:
+        with planted(vscode_user, STUBBORN) as tree, contextlib.ExitStack() as later:
+            node = node_of(tree)
+            done = ended(tree, at(Step.WAITED, lambda: later.enter_context(in_a_job(node.pid, 7))))
+            assert (done.result, done.asked, done.killed) == (Result.SPARED, 2, 0)
+            assert done.words[0] == f"pid {node.pid} runs in Slurm job 7"
+            assert states(tree) == {node.pid: "S"}
+
+    @pytest.mark.parametrize("step", [Step.STOPPING, Step.LOOKED_AGAIN])
+    def test_a_member_that_goes_into_a_job_at_the_last_moment(
+        self, root: None, vscode_user: EditorUser, step: Step
+    ) -> None:
+        with planted(vscode_user, STUBBORN) as tree, contextlib.ExitStack() as later:
+            node = node_of(tree)
+            done = ended(tree, at(step, lambda: later.enter_context(in_a_job(node.pid, 7))))
+            assert done.killed == 0
+            assert states(tree)[node.pid] == "S"
+            assert any("runs in" in words and str(node.pid) in words for words in done.words)
+
+    def test_a_tree_with_a_member_in_another_pid_namespace(
+        self, root: None, vscode_user: EditorUser
+    ) -> None:
+        body = "trap '' TERM; unshare --user --pid --fork --kill-child sleep 600 & wait"
+        with planted(vscode_user, body) as tree:
+            seen = eventually(lambda: tree.members(4).elsewhere, bool)
+            done = ended(tree)
+            assert (done.result, done.asked) == (Result.SPARED, 0)
+            assert [words for _, words in seen] == ["another pid namespace"]
+            assert len(states(tree)) == 4
+
+    def test_what_a_job_left_is_not_ended_with_the_server(
+        self, root: None, vscode_user: EditorUser
+    ) -> None:
+        """A program of the same folder hangs below pid 1, in a job."""
+        body = '( "{home}/.vscode-server/bin/COMMIT/node" -c "read _ <{home}/fifo; exit" & )'
+        with planted(vscode_user, body.replace("COMMIT", COMMIT)) as tree:
+            node = node_of(tree)
+            (stray,) = eventually(lambda: set(states(tree)) - {tree.key.pid, node.pid}, bool)
+            assert stray in {each.pid for each in tree.members(3).members}
+            with in_a_job(stray, 77):
+                assert stray not in {each.pid for each in tree.members(2).members}
+                done = ended(tree)
+                assert (done.result, done.asked) == (Result.ENDED, 2)
+                assert states(tree) == {stray: "S"}
+
     def test_a_system_account(self, vscode_user: EditorUser) -> None:
         with planted(vscode_user) as tree:
             tree.members(2)
@@ -374,6 +449,33 @@ def test_nobody_is_killed_when_the_time_is_over(vscode_user: EditorUser) -> None
 class TestWeFail:
     """Half-way, at each step."""
 
+    @pytest.mark.parametrize("looks", [0, 1])
+    def test_the_end_of_the_run_says_nothing_of_the_tree(
+        self, vscode_user: EditorUser, looks: int
+    ) -> None:
+        """The alarm comes while we look: before the first signal, or before the last."""
+
+        class Ringing:
+            """A catalogue that is asked when the time is over."""
+
+            def __getattr__(self, _: str) -> Any:
+                signal.raise_signal(signal.SIGALRM)
+
+        def ring() -> Any:
+            signal.raise_signal(signal.SIGALRM)
+
+        before = signal.signal(signal.SIGALRM, over)
+        try:
+            with planted(vscode_user, STUBBORN) as tree:
+                tree.members(2)
+                facts: dict[str, Any] = {"catalogue": Ringing()} if looks else {"look": ring}
+                with pytest.raises(TimeOverError):
+                    terminate(order(tree.key), eyes(tree.key, **facts))
+                assert len(states(tree)) == 2 - looks
+                assert set(states(tree).values()) == {"S"}
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
     @pytest.mark.parametrize("step", Step)
     def test_nothing_stays_stopped(self, vscode_user: EditorUser, step: Step) -> None:
         def fail() -> None:
@@ -406,9 +508,14 @@ class TestWeFail:
             tree.members(2)
             _, keys = in_a_run_of_its_own(tree, Step.STOPPED, nth, signal.SIGKILL)
             stopped = eventually(lambda: states(tree), lambda seen: set(seen.values()) == {"T"})
-            assert {key.pid for key in resume(keys)} == set(stopped)
+            assert {key.pid for key in resume(keys, vscode_user.uid)} == set(stopped)
             assert set(states(tree)) == set(stopped)
             assert "T" not in states(tree).values()
+
+
+def over(_signum: int, _frame: object) -> None:
+    """Raise what a run's deadline raises."""
+    raise TimeOverError("the run took too long")
 
 
 def in_a_run_of_its_own(

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.builders import launcher, tree
+from tests.builders import ADA, launcher, tree
 from tests.integration.as_user import as_user
 from tests.run import vscadmin
 from tests.stores import delivered, new, notice, run, scan, termination, trees
 from vscadmin.cleanup.records import Delivery, Outcome, Result
 from vscadmin.cleanup.store import Store
-from vscadmin.model import Tree
+from vscadmin.model import Owner, Tree
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -160,7 +160,7 @@ class TestNotices:
         assert used.lines("notices", "--user", "zoe") == ["No notice stored of that."]
 
 
-def lasting(path: str, hours: int, client_in_the_end: bool) -> list[Tree]:
+def lasting(path: str, hours: int, client_in_the_end: bool, owner: Owner = ADA) -> list[Tree]:
     """Store a scan an hour, the last one now, of two servers that nobody uses."""
     now = time.time()
     found = [tree(root=launcher(pid)) for pid in (4100, 4200)]
@@ -169,7 +169,7 @@ def lasting(path: str, hours: int, client_in_the_end: bool) -> list[Tree]:
             if client_in_the_end and hour == 0:
                 busy = replace(found[0].connections, clients=("somebody",))
                 found[0] = replace(found[0], connections=busy)
-            scan(store, found, now - hour * HOUR)
+            scan(store, found, now - hour * HOUR, owner=owner)
     return found
 
 
@@ -191,6 +191,29 @@ class TestReplay:
         done = vscadmin("replay", site.policy, "--mode", "enforce")
         assert "Would have ended 2 servers of 1 user, 2M in all." in done.stdout
         assert "Regret: 1 of these 2 had a client later." in done.stdout
+
+    def test_of_what_was_really_ended_no_regret_can_be_known(self, site: Site) -> None:
+        found = lasting(site.store, 20, client_in_the_end=False)
+        begun = termination(found[0], time.time() - 60)
+        with site.open() as store:
+            store.begin_termination(begun)
+            store.finish_termination(replace(begun, result=Result.ENDED))
+        seen = site.json("replay", "--mode", "enforce")
+        assert (seen["servers"], seen["regretted"], seen["regret_unknown"]) == (2, 0, 1)
+        said = vscadmin("replay", site.policy, "--mode", "enforce").stdout
+        assert "1 of them cleanup really ended: no client could come." in said
+
+    def test_scans_without_groups_are_a_warning_where_the_policy_asks_for_groups(
+        self, site: Site
+    ) -> None:
+        lasting(site.store, 20, client_in_the_end=False, owner=Owner(1001, "ada"))
+        assert site.json("replay")["sightings_without_groups"] == 0
+        assert "Warning" not in vscadmin("replay", site.policy).stdout
+        with open(site.policy, "a", encoding="utf-8") as policy:
+            policy.write('[protect]\ngroups = ["staff"]\n')
+        assert site.json("replay")["sightings_without_groups"] == 42
+        said = vscadmin("replay", site.policy, "--wide").stdout
+        assert "Warning: 42 sightings of servers without the groups of their owner" in said
 
     def test_a_plan_too_big_for_the_breaker_ends_nothing(self, site: Site) -> None:
         lasting(site.store, 20, client_in_the_end=False)

@@ -254,15 +254,62 @@ def test_what_a_killed_run_left_stopped_goes_on(vscode_user: EditorUser, fake_no
                 os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(pid, 0)
         eventually(lambda: set(states(tree).values()), lambda found: found == {"T"})
-        assert set(resume(keys[:1])) == set(keys)
+        assert set(resume(keys[:1], vscode_user.uid)) == set(keys)
         assert "T" not in states(tree).values()
-        assert resume(keys) == ()
+        assert resume(keys, vscode_user.uid) == ()
 
 
 def test_whoever_took_over_a_pid_is_not_continued() -> None:
     with running("sleep", "600") as (process, key, _):
         process.send_signal(signal.SIGSTOP)
         eventually(lambda: state(key.pid), lambda found: found == "T")
-        assert resume([ProcessKey(key.pid, key.start_ticks - 1)]) == ()
+        assert resume([ProcessKey(key.pid, key.start_ticks - 1)], os.getuid()) == ()
         assert state(key.pid) == "T"
-        assert resume([key]) == (key,)
+        assert resume([key], os.getuid()) == (key,)
+
+
+def test_what_another_user_stopped_stays_stopped(vscode_user: EditorUser) -> None:
+    """We never stopped it: it is not wholly the owner's."""
+    with running("sleep", "600") as (process, key, _):
+        process.send_signal(signal.SIGSTOP)
+        eventually(lambda: state(key.pid), lambda found: found == "T")
+        assert resume([key], os.getuid() + 1) == ()
+        assert state(key.pid) == "T"
+
+
+def test_an_alarm_at_any_moment_of_postponing_leaves_the_handlers_as_they_were() -> None:
+    """It may come between two of them, and its own handler raises."""
+
+    def tell(_signum: int, _frame: object) -> None:
+        raise WeAreToldError
+
+    def handlers() -> list[object]:
+        return [signal.getsignal(signum) for signum in sorted(signal.valid_signals())]
+
+    raised, alarm = 0, signal.signal(signal.SIGALRM, tell)
+    before = handlers()
+    try:
+        for fifths in range(1, 1500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, fifths / 5e6)
+                with Postponed():
+                    pass
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except WeAreToldError:
+                raised += 1
+            assert handlers() == before
+            assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, alarm)
+    assert raised
+
+
+def test_what_runs_in_another_pid_namespace_is_never_pinned(root: None) -> None:
+    inside = ("unshare", "--pid", "--fork", "--kill-child", "sleep", "600")
+    with running(*inside) as (_, key, _), Members(os.getuid(), [key]) as members:
+        found = eventually(members.find, lambda seen: len(seen) == 2)
+        (below,) = (each.key for each in found if each.key != key)
+        eventually(lambda: members.hold(below), lambda held: not held)
+        assert members.hold(key)
+        assert members.refused == {below: Outcome.ELSEWHERE}

@@ -124,6 +124,12 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[Notify]:
             each.close()
 
 
+def drip(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"2")
+        time.sleep(0.1)
+
+
 # SMTP.
 
 
@@ -204,12 +210,6 @@ def test_a_server_that_never_speaks_is_given_up_once_for_all_letters() -> None:
 
 def test_a_server_that_drips_is_given_up_as_well() -> None:
     """Each byte is in time, so no time-out of a socket ever sees it."""
-
-    def drip(connection: socket.socket) -> None:
-        while True:
-            connection.sendall(b"2")
-            time.sleep(0.1)
-
     with server(drip) as notify, Mailer(notify, HOST) as mailer:
         start = time.monotonic()
         sent = mailer.deliver(LETTER, soon(1))
@@ -218,7 +218,9 @@ def test_a_server_that_drips_is_given_up_as_well() -> None:
     assert "no answer within" in sent.error
 
 
-def test_a_server_that_hangs_after_the_letter_has_not_delivered_it() -> None:
+def taking(last: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    """Return a server that takes a letter whole, and then does *last*."""
+
     def take(connection: socket.socket) -> None:
         with connection.makefile("rwb", buffering=0) as lines:
             lines.write(b"220 hello\r\n")
@@ -227,12 +229,62 @@ def test_a_server_that_hangs_after_the_letter_has_not_delivered_it() -> None:
                 lines.write(answer + b"\r\n")
             while lines.readline() != b".\r\n":
                 pass
-            lines.readline()
+            last(connection)
 
-    with server(take) as notify, Mailer(notify, HOST) as mailer:
+    return take
+
+
+@pytest.mark.parametrize("last", [lambda connection: connection.recv(1), drip])
+def test_a_server_that_hangs_after_the_letter_may_have_delivered_it(
+    last: Callable[[socket.socket], None],
+) -> None:
+    with server(taking(last)) as notify, Mailer(notify, HOST) as mailer:
+        start = time.monotonic()
         sent = mailer.deliver(LETTER, soon(1))
-        assert mailer.deliver(LETTER, soon()).error.startswith("not tried")
-    assert not sent.delivered
+        assert time.monotonic() - start < 4
+        rest = mailer.deliver(LETTER, soon())
+    assert (sent.delivered, sent.uncertain) == (False, True)
+    assert "no answer within" in sent.error
+    assert rest.error.startswith("not tried")
+    assert not rest.uncertain
+
+
+@pytest.mark.parametrize(
+    ("said", "uncertain"),
+    [
+        (b"", True),
+        (b"nonsense\r\n", True),
+        (b"252 who knows\r\n", True),
+        (b"2" * 10000, True),
+        (b"421 closing\r\n", False),
+        (b"451 try later\r\n", False),
+        (b"554 spam\r\n", False),
+    ],
+)
+def test_only_a_clear_answer_after_the_letter_settles_it(said: bytes, uncertain: bool) -> None:
+    def last(connection: socket.socket) -> None:
+        connection.sendall(said)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with server(taking(last)) as notify, Mailer(notify, HOST) as mailer:
+        sent = mailer.deliver(LETTER, soon())
+    assert (sent.delivered, sent.uncertain) == (False, uncertain)
+    assert sent.error.isprintable()
+    assert sent.error
+
+
+def test_a_server_that_stops_reading_in_the_middle_has_no_letter() -> None:
+    def stop(connection: socket.socket) -> None:
+        with connection.makefile("rwb", buffering=0) as lines:
+            lines.write(b"220 hello\r\n")
+            for answer in (b"250 hello", b"250 fine", b"250 fine", b"354 go on"):
+                lines.readline()
+                lines.write(answer + b"\r\n")
+
+    long = replace(LETTER, body="word " * 5_000_000)
+    with server(stop) as notify, Mailer(notify, HOST) as mailer:
+        sent = mailer.deliver(long, soon(3))
+    assert (sent.delivered, sent.uncertain) == (False, False)
     assert "no answer within" in sent.error
 
 
@@ -329,7 +381,7 @@ def test_a_sendmail_that_hangs_is_ended_with_its_children(tmp_path: Path) -> Non
     with Mailer(by_sendmail(program), HOST) as mailer:
         sent = mailer.deliver(LETTER, soon(1))
         assert mailer.deliver(LETTER, soon()).error.startswith("not tried")
-    assert sent.error == f"{program}: did not end within 1 s"
+    assert sent == Sent(False, f"{program}: did not end within 1 s", uncertain=True)
     for pid in map(int, pids.read_text().split()):
         eventually(lambda pid=pid: is_alive(pid), lambda alive: not alive)  # type: ignore[misc]
 

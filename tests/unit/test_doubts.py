@@ -51,6 +51,12 @@ def test_a_job_of_slurm() -> None:
     assert found == ["it runs in Slurm job 7"]
 
 
+def test_a_member_in_a_job_of_slurm() -> None:
+    (found,) = reasons(elsewhere=((NODE, "Slurm job 77"),))
+    assert found.startswith("pid 11 (")
+    assert found.endswith(") runs in Slurm job 77")
+
+
 def test_a_client() -> None:
     assert reasons(connections=Connections(clients=("a", "b"))) == ["client: a", "client: b"]
 
@@ -61,7 +67,9 @@ def test_whatever_could_not_be_read() -> None:
     words = ["the executable or user ids of pid 11 could not be read"]
     assert reasons(details={11: detail(NODE)._replace(exe=None)}) == words
     assert reasons(details={11: detail(NODE)._replace(uids=None)}) == words
-    assert reasons(details={11: Detail()}) == words
+    cgroup = "the cgroup of pid 11 could not be read"
+    assert reasons(details={11: detail(NODE)._replace(cgroups=None)}) == [cgroup]
+    assert reasons(details={11: Detail()}) == [*words, cgroup]
 
 
 def test_a_zombie_has_no_executable_and_that_is_nothing() -> None:

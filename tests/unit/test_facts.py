@@ -46,6 +46,19 @@ def test_members_of_other_users_stay_foreign() -> None:
     assert [each.pid for each in found.foreign] == [11]
 
 
+def test_members_in_a_job_stay_there() -> None:
+    root, job = launcher(10), process(11, "python3", ppid=10)
+    found, _ = again(tree(root=root, members=(root, job), elsewhere=((job, "Slurm job 77"),)))
+    assert [(each.pid, words) for each, words in found.elsewhere] == [(11, "Slurm job 77")]
+
+
+def test_facts_of_before_that_was_known_can_be_read() -> None:
+    kept = to_facts(tree(), ADA)
+    del kept["elsewhere"]
+    found, _ = from_facts(kept, Seen(0, 0, NOW), TICKS)
+    assert found.elsewhere == ()
+
+
 def test_a_failed_look_up_stays_one() -> None:
     one = tree(uids=None, connections=Connections(unreadable=("tcp",)), unreadable=("exe",))
     found, owner = again(one, Owner(1001, None, None))

@@ -39,6 +39,7 @@ from vscadmin.policy.settings import (
     Notify,
     Policy,
     Rule,
+    Seconds,
     State,
     Terminate,
     When,
@@ -199,6 +200,28 @@ def test_every_owner_gets_a_message_of_their_own() -> None:
 )
 def test_a_user_gets_one_message_in_the_time_of_the_policy(last: float | None, count: int) -> None:
     assert len(messages(plan(old(4100)), {"ada": last}, author(), NOW)) == count
+
+
+@pytest.mark.parametrize(
+    ("failed", "every", "count"),
+    [
+        (None, 24 * HOUR, 1),
+        (NOW, 24 * HOUR, 0),
+        (NOW - HOUR + 1, 24 * HOUR, 0),
+        (NOW - HOUR, 24 * HOUR, 1),
+        (NOW - 59, 60, 0),
+        (NOW - 60, 60, 1),
+        (NOW + 60, 24 * HOUR, 1),
+    ],
+)
+def test_a_user_whose_message_failed_is_tried_again_after_an_hour(
+    failed: float | None, every: int, count: int
+) -> None:
+    policy = replace(ENFORCE, notify=replace(NOTIFY, every=Seconds(every)))
+    due = plan(old(4100), policy=policy)
+    assert len(messages(due, {}, author(policy), NOW, {"ada": failed})) == count
+    recently = {"ada": NOW - every + 1}
+    assert messages(due, recently, author(policy), NOW, {"ada": failed}) == ()
 
 
 def test_an_unusual_user_name_gets_no_mail() -> None:
@@ -516,6 +539,14 @@ def test_a_digest_says_what_was_done_and_what_was_not() -> None:
         "the store was set aside",
     ):
         assert words in first.body
+
+
+def test_a_digest_tells_what_may_have_arrived_from_what_has_not() -> None:
+    late = notice(user="bob", delivery=Delivery.SENDING, error="no answer")
+    body = digest.digest_letters(Digest(RUN, notices=(late,)), author())[0].body
+    assert "Notices that may have arrived" in body
+    assert "ada@example.edu: no answer" in body
+    assert "not delivered" not in body
 
 
 def test_a_digest_has_fifty_lines_at_most_what_matters_first() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import BOOT, NOW, TICKS, launcher, tree
-from tests.stores import new, scan, termination
+from tests.stores import delivered, new, notice, scan, termination
 from vscadmin.cleanup.records import Result, Termination
 from vscadmin.cleanup.regret import regretted
 from vscadmin.cleanup.store import Store
@@ -84,6 +85,19 @@ def test_of_many_ends_only_those_are_told_that_were_regretted(store: Store) -> N
     late = ended(started_at=NOW + 7200, finished_at=NOW + 7201)
     scan(store, [opened(NOW + 500)], NOW + 600)
     assert regretted(store, [late, ended()]) == (ended(),)
+
+
+def test_what_is_stored_can_be_counted_without_reading_every_record(store: Store) -> None:
+    assert (store.notice_counts(), store.termination_counts(), store.survivors()) == ({}, {}, 0)
+    delivered(store, OLD, NOW - 60)
+    delivered(store, OLD, NOW, rule="old")
+    store.add_notices([notice(OLD, NOW + 60)])
+    for number, result in enumerate((Result.ENDED, Result.ENDED, Result.SURVIVORS)):
+        store.begin_termination(ended(started_at=NOW + number, result=result, survivors=number))
+    assert store.notice_counts() == Counter((each.rule, each.delivery) for each in store.notices())
+    found = store.terminations()
+    assert store.termination_counts() == Counter((each.rule, each.result) for each in found)
+    assert store.survivors() == 3
 
 
 def test_where_nothing_was_ended_nothing_is_asked(store: Store) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -114,7 +113,7 @@ def write_metrics(session: Session, plan: Plan) -> None:
 def _numbers(session: Session, plan: Plan) -> metrics.Numbers:
     policy, store, run = session.policy, session.store, session.run
     found = share(plan, policy.terminate)
-    notices, terminations = store.notices(), store.terminations()
+    terminations = store.terminations()
     last = store.last_successful_run()
     return metrics.Numbers(
         version=__version__,
@@ -125,9 +124,9 @@ def _numbers(session: Session, plan: Plan) -> metrics.Numbers:
         rules=tuple(rule.name for rule in policy.rules),
         trees=metrics.trees_by_state(plan),
         memory=metrics.memory_by_state(plan),
-        notices=Counter((each.rule, each.delivery) for each in notices),
-        terminations=Counter((each.rule, each.result) for each in terminations),
-        survivors=sum(each.survivors for each in terminations),
+        notices=store.notice_counts(),
+        terminations=store.termination_counts(),
+        survivors=store.survivors(),
         regretted=len(regretted(store, terminations)),
         refused=session.exit_code is Exit.PLAN_REFUSED,
         planned_trees=len(found.ends),

@@ -123,10 +123,13 @@ def _sections(digest: Digest) -> Iterable[Section]:
     ):
         found = [each for each in digest.terminations if each.result in results]
         yield Section(title, tuple(map(_termination_words, found)))
-    failed = [each for each in digest.notices if each.delivery is not Delivery.DELIVERED]
-    sent = [each for each in digest.notices if each.delivery is Delivery.DELIVERED]
-    yield Section("Notices that were not delivered", tuple(map(_notice_words, failed)))
-    yield Section("Notices that were delivered", tuple(map(_notice_words, sent)))
+    for title, delivery in (
+        ("Notices that were not delivered", Delivery.FAILED),
+        ("Notices that may have arrived", Delivery.SENDING),
+        ("Notices that were delivered", Delivery.DELIVERED),
+    ):
+        told = [each for each in digest.notices if each.delivery is delivery]
+        yield Section(title, tuple(map(_notice_words, told)))
     yield Section("Left alone", digest.left_alone)
     exempt = (f"{each.user}: until {each.until}: {each.reason}" for each in digest.exemptions)
     yield Section("Exemptions that end soon", tuple(exempt))

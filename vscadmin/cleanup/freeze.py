@@ -44,7 +44,7 @@ class Postponed:
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as undo, _blocked():
+        with _blocked(), contextlib.ExitStack() as undo:
             for signum in _INTERRUPTIONS:
                 before = signal.getsignal(signum)
                 if before not in (signal.SIG_IGN, None):
@@ -67,9 +67,13 @@ class Postponed:
 
 @contextlib.contextmanager
 def _blocked() -> Iterator[None]:
-    """Let none in while handlers are exchanged: one that raises would leave half of them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    """Let none in while handlers are exchanged: one that raises would leave half of them.
+
+    One that came just before is handled within the call that blocks, and may raise there.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,7 +1,8 @@
 """Delivery: by SMTP or `sendmail -i`, within a deadline, and a failure is a value.
 
-Delivered means that a server or sendmail took the letter over for this very recipient.
-Whatever is not delivered is not told: the next run finds the same trees due, and that
+Delivered means that a server or sendmail took the letter over for this very recipient;
+uncertain, that it got the letter and never said so: that one is not sent again at once.
+Whatever is not delivered is not told: a later run finds the same trees due, and that
 is the queue. A mail server that does not answer is left alone for the rest of the run.
 """
 
@@ -13,6 +14,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from email.message import EmailMessage
 from email.policy import SMTP as WITH_CRLF
 from io import FileIO
@@ -24,14 +26,15 @@ from vscadmin.cleanup.letters import (
     check_headers,
     compose,
 )
-from vscadmin.cleanup.smtp import Connection, Sent
+from vscadmin.cleanup.smtp import VERDICT, Connection, Sent
 from vscadmin.errors import ConfigError
 from vscadmin.escape import printable
 from vscadmin.policy.settings import Notify
 from vscadmin.trust import doubts
 
-LONGEST = 30.0  # seconds for one letter, and for a server that never answers in a whole run
+LONGEST = 30.0  # seconds to hand one letter over, and for a server that never answers
 _WITH_LF = WITH_CRLF.clone(linesep="\n")
+_AFTER_CUT = 1.0  # seconds for a conversation to notice that it was ended
 _SHOWN = 200  # bytes of what sendmail says
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
@@ -58,7 +61,10 @@ class Mailer:
             self._connection.close()
 
     def deliver(self, letter: Letter, deadline: float) -> Sent:
-        """Hand *letter* over before *deadline*, seconds of time.monotonic, and within 30 s."""
+        """Hand *letter* over before *deadline*, seconds of time.monotonic.
+
+        Within 30 s; a mail server that has the letter gets 60 s more for its answer.
+        """
         seconds = min(LONGEST, deadline - time.monotonic())
         if self._down:
             return Sent(False, f"not tried, because before it: {self._down}")
@@ -70,30 +76,36 @@ class Mailer:
         except MailError as error:
             return Sent(False, str(error))
         if self._notify.smtp is not None:
-            return self._by_smtp(self._notify.smtp, address, mail, seconds)
+            return self._by_smtp(self._notify.smtp, address, mail, deadline)
         if self._notify.sendmail is not None:
             return self._by_sendmail(self._notify.sendmail, address, mail, seconds)
         return Sent(False, "neither notify.smtp nor notify.sendmail is set")
 
-    def _by_smtp(self, server: str, address: str, mail: EmailMessage, seconds: float) -> Sent:
+    def _by_smtp(self, server: str, address: str, mail: EmailMessage, deadline: float) -> Sent:
         """Speak SMTP in a thread: a server or a name server may drip for ever, a join may not."""
+        begun = time.monotonic()
         if self._connection is None:
             self._connection = Connection(server, self._host)
         connection, told = self._connection, list[Sent]()
 
         def speak() -> None:
-            told.append(connection.hand_over(self._sender, address, mail.as_bytes(), seconds))
+            told.append(connection.hand_over(self._sender, address, mail.as_bytes(), deadline))
 
         thread = threading.Thread(target=speak, daemon=True)
         thread.start()
-        thread.join(seconds)
+        thread.join(min(LONGEST, deadline - begun))
+        if connection.is_open:
+            thread.join(max(0.0, min(VERDICT, deadline - time.monotonic())))
         if not told:
             connection.cut()
-            self._down = f"{server}: no answer within {seconds:.0f} s"
-            return Sent(False, self._down)
+            thread.join(_AFTER_CUT)
+        sent = told[0] if told else Sent(False, "", connection.is_open)
+        if connection.is_cut:
+            words = f"{server}: no answer within {time.monotonic() - begun:.0f} s"
+            sent = sent if sent.delivered else replace(sent, error=words)
         if connection.is_down:
-            self._down = told[0].error
-        return told[0]
+            self._down = sent.error or f"{server}: answered too late"
+        return sent
 
     def _by_sendmail(self, path: str, address: str, mail: EmailMessage, seconds: float) -> Sent:
         """Run sendmail with the recipient as an argument behind `--`.
@@ -141,7 +153,9 @@ def _run(argv: list[str], letter: bytes, seconds: float) -> tuple[Sent, bool]:
             status = child.wait(seconds)
         except subprocess.TimeoutExpired:
             _end(child)
-            return Sent(False, f"{argv[0]}: did not end within {seconds:.0f} s"), True
+            # Its queue may have the letter: a sendmail delivers while it runs.
+            words = f"{argv[0]}: did not end within {seconds:.0f} s"
+            return Sent(False, words, uncertain=True), True
         said.seek(0)
         words = " ".join(said.read(_SHOWN).decode("utf-8", "backslashreplace").split())
     if status == 0:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from vscadmin.cleanup.letters import Letter, local_time, plain
-from vscadmin.cleanup.recipients import Recipient, chosen
+from vscadmin.cleanup.recipients import NEVER, Recipient, Times, chosen
 from vscadmin.cleanup.records import Delivery, Identity, Notice
 from vscadmin.cleanup.wording import Wording
 from vscadmin.escape import printable
@@ -65,15 +65,14 @@ class Server:
 
 
 def messages(
-    plan: Plan, last: Mapping[str, float | None], author: Author, now: float
+    plan: Plan, last: Times, author: Author, now: float, failed: Times = NEVER
 ) -> tuple[Message, ...]:
-    """Return the messages that are due, by user; *last* is when each got, or may have, one.
+    """Return the messages that are due, by user; *last* and *failed* are as `chosen` takes them.
 
     A tree that has no room in its owner's message is not told of: it waits for the next.
     """
-    return tuple(
-        _message(recipient, author, now) for recipient in chosen(plan, last, author.policy, now)
-    )
+    due = chosen(plan, last, author.policy, now, failed)
+    return tuple(_message(recipient, author, now) for recipient in due)
 
 
 def _message(recipient: Recipient, author: Author, now: float) -> Message:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from vscadmin.policy.decide import Decision, Plan, is_regular
 from vscadmin.policy.quiet import first_allowed
 from vscadmin.policy.settings import Action, Policy
+from vscadmin.units import HOUR
 
 MOST_TREES = 20  # in one message; only those are told of
+
+Times = Mapping[str, float | None]
+"""Moments by user name."""
+NEVER: Times = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,13 @@ class Recipient:
 
 
 def chosen(
-    plan: Plan, last: Mapping[str, float | None], policy: Policy, now: float
+    plan: Plan, last: Times, policy: Policy, now: float, failed: Times = NEVER
 ) -> tuple[Recipient, ...]:
-    """Return who is due for a message; *last* is when each user got, or may have got, one."""
+    """Return who is due for a message.
+
+    *last* is when each user got, or may have got, one; *failed* is when the newest was
+    begun, if that failed: it is not tried again at every run.
+    """
     by_owner: dict[tuple[str, int], list[Decision]] = defaultdict(list)
     for decision in plan:
         name = decision.owner.name
@@ -38,13 +48,18 @@ def chosen(
     return tuple(
         _recipient(user, uid, decisions, policy, now)
         for (user, uid), decisions in sorted(by_owner.items())
-        if _may_write(last.get(user), policy, now)
+        if _may_write(last.get(user), policy, now) and _may_retry(failed.get(user), policy, now)
     )
 
 
 def _may_write(last: float | None, policy: Policy, now: float) -> bool:
     """Whether enough time is over; a clock that went back has not made it so."""
     return last is None or now - last >= policy.notify.every
+
+
+def _may_retry(failed: float | None, policy: Policy, now: float) -> bool:
+    """Whether to try again: after an hour, or at once where the clock went back since."""
+    return failed is None or not 0 <= now - failed < min(HOUR, policy.notify.every)
 
 
 def _recipient(

@@ -148,6 +148,10 @@ def _note_the_past(session: Session) -> None:
         session.say(
             f"ending pid {each.identity.pid} of {each.user} was cut short: it is judged anew"
         )
+    since = time.time() - session.policy.store.history
+    for user in {each.user for each in session.store.uncertain_notices(since) if not each.error}:
+        words = f"a run died while it told {user}: that notice may have arrived, and counts as none"
+        session.say(words, f"uncertain {user}")
     account.say_turned_away(session, lock.turned_away(path))
 
 

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 
 from vscadmin.cleanup.letters import mail_host
 from vscadmin.escape import printable
 
+ANSWER = 30.0  # seconds for each answer of a server
+VERDICT = 60.0  # for the one after the letter: RFC 5321 says 600, and a run has no such time
 _TAKEN = 250
 _WILL_FORWARD = 251
+_GO_ON = 354
 _CLOSING = 421
+_REFUSED = range(400, 600)
+_A_DOT = re.compile(rb"^\.", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of a letter; *error* says in words why it was not delivered."""
+    """What became of a letter; *error* says in words why it was not delivered.
+
+    *uncertain* is one that was handed over and got no answer: it may have arrived.
+    """
 
     delivered: bool
     error: str = ""
+    uncertain: bool = False
 
 
 class _RefusedError(Exception):
@@ -28,33 +39,65 @@ class _RefusedError(Exception):
 
 
 class Connection:
-    """A mail server. *is_down* once it could not be reached, or did not answer in time."""
+    """A mail server. *is_down* once it could not be reached, or did not answer in time.
+
+    *is_open* says of the letter at hand that it was handed over whole and has no answer yet.
+    """
 
     def __init__(self, server: str, host: str) -> None:
-        self.is_down = False
+        self.is_down = self.is_open = False
         self._server = server
         self._host = mail_host(host)  # smtplib would ask a name server for ours
         self._smtp: smtplib.SMTP | None = None
-        self._is_cut = False
+        self.is_cut = False
 
-    def hand_over(self, sender: str, address: str, mail: bytes, seconds: float) -> Sent:
-        """Send one mail to one recipient; each answer may take *seconds*, all are no errors."""
+    def hand_over(self, sender: str, address: str, mail: bytes, deadline: float) -> Sent:
+        """Send one mail to one recipient before *deadline*; whatever goes wrong is a value."""
+        self.is_open = False
+        begun = time.monotonic()
         try:
-            smtp = self._connected(seconds)
-            _transact(smtp, sender, address, mail)
+            smtp = self._connected(_left(ANSWER, deadline))
+            _expect(smtp, smtp.mail(sender), _TAKEN)
+            _expect(smtp, smtp.rcpt(address), _TAKEN, _WILL_FORWARD)
+            _expect(smtp, smtp.docmd("data"), _GO_ON)
+            self._send(smtp, mail, deadline)
         except _RefusedError as error:
             return Sent(False, str(error))
         except smtplib.SMTPResponseException as error:
             self.close()
-            return Sent(False, f"{self._server}: {_words(error.smtp_code, error.smtp_error)}")
+            words = _words(error.smtp_code, error.smtp_error)
         except (OSError, smtplib.SMTPException, ValueError) as error:
             # smtplib turns a time-out while it reads into a connection that was closed.
             is_late = TimeoutError in (type(error), type(error.__context__))
             self.is_down |= is_late
             self.close()
-            words = f"no answer within {seconds:.0f} s" if is_late else error
-            return Sent(False, printable(f"{self._server}: {words}"))
-        return Sent(True)
+            seconds = time.monotonic() - begun
+            words = f"no answer within {seconds:.0f} s" if is_late else str(error)
+        else:
+            return Sent(True)
+        return Sent(False, printable(f"{self._server}: {words}"), self.is_open)
+
+    def _send(self, smtp: smtplib.SMTP, mail: bytes, deadline: float) -> None:
+        """Send the letter and wait for what the server says of it.
+
+        It is the server's once the line of one dot may have left: what fails before that
+        has not arrived, what fails after may have.
+        """
+        lines = mail if mail.endswith(b"\r\n") else mail + b"\r\n"
+        smtp.send(_A_DOT.sub(b"..", lines))
+        self.is_open = True
+        try:
+            smtp.send(b".\r\n")
+        except smtplib.SMTPException:
+            self.is_open = False
+            raise
+        if smtp.sock is not None:
+            smtp.sock.settimeout(_left(VERDICT, deadline))
+        code, reply = smtp.getreply()
+        if code != _TAKEN and code not in _REFUSED:
+            raise smtplib.SMTPResponseException(code, reply)
+        self.is_open = False
+        _expect(smtp, (code, reply), _TAKEN)
 
     def _connected(self, seconds: float) -> smtplib.SMTP:
         """Return a connection that is alive: one that waited for its next letter may be closed."""
@@ -71,14 +114,14 @@ class Connection:
         if code != 220:
             raise smtplib.SMTPConnectError(code, reply)
         self._smtp.ehlo_or_helo_if_needed()
-        if self._is_cut:  # before there was a socket to shut down
+        if self.is_cut:  # before there was a socket to shut down
             raise TimeoutError
         self.is_down = False
         return self._smtp
 
     def cut(self) -> None:
         """End a conversation that another thread is in; nothing can be delivered after that."""
-        self.is_down = self._is_cut = True
+        self.is_down = self.is_cut = True
         if self._smtp is not None and self._smtp.sock is not None:
             with suppress(OSError):
                 self._smtp.sock.shutdown(socket.SHUT_RDWR)
@@ -95,11 +138,9 @@ class Connection:
         smtp.close()
 
 
-def _transact(smtp: smtplib.SMTP, sender: str, address: str, mail: bytes) -> None:
-    """Raise _RefusedError unless the server takes *mail* for this recipient."""
-    _expect(smtp, smtp.mail(sender), _TAKEN)
-    _expect(smtp, smtp.rcpt(address), _TAKEN, _WILL_FORWARD)
-    _expect(smtp, smtp.data(mail), _TAKEN)
+def _left(most: float, deadline: float) -> float:
+    """Return how long to wait: a socket takes no time-out of nothing."""
+    return max(0.01, min(most, deadline - time.monotonic()))
 
 
 def _expect(smtp: smtplib.SMTP, answer: tuple[int, bytes], *wanted: int) -> None:

@@ -151,6 +151,50 @@ class Reader:
         found = self._database.value(sql, user, *may_have)
         return None if found is None else float(found)
 
+    def last_failure_to(self, user: str) -> float | None:
+        """Return when the newest message to *user* was begun if that failed, else None."""
+        sql = (
+            "SELECT delivery, created_at FROM notices WHERE user = ?"
+            " ORDER BY created_at DESC, notice DESC LIMIT 1"
+        )
+        found = self._database.rows(sql, user)
+        if not found or found[0][0] != Delivery.FAILED:
+            return None
+        return float(found[0][1])
+
+    def uncertain_notices(self, since: float) -> tuple[Notice, ...]:
+        """Return the notices begun since then that may have arrived, the oldest first.
+
+        One without words of error was left behind by a run that died, or is being sent.
+        """
+        order = "WHERE delivery = ? AND created_at >= ? ORDER BY created_at, notice"
+        sql = select(NOTICE, "notices", order)
+        return tuple(self._database.read(to_notice, sql, str(Delivery.SENDING), since))
+
+    def notice_counts(self) -> dict[tuple[str, Delivery], int]:
+        """Count all notices by rule and what became of them; without reading every one."""
+        sql = "SELECT rule, delivery, count(*) FROM notices GROUP BY rule, delivery"
+        return {
+            (rule, delivery): count
+            for rule, delivery, count in self._database.read(
+                lambda row: (row[0], Delivery(row[1]), row[2]), sql
+            )
+        }
+
+    def termination_counts(self) -> dict[tuple[str, Result], int]:
+        """Count all terminations by rule and what became of them."""
+        sql = "SELECT rule, result, count(*) FROM terminations GROUP BY rule, result"
+        return {
+            (rule, result): count
+            for rule, result, count in self._database.read(
+                lambda row: (row[0], Result(row[1]), row[2]), sql
+            )
+        }
+
+    def survivors(self) -> int:
+        """Return how many processes survived, of all terminations."""
+        return int(self._database.value("SELECT coalesce(sum(survivors), 0) FROM terminations"))
+
     def terminations(
         self, user: str | None = None, since: float | None = None
     ) -> tuple[Termination, ...]:

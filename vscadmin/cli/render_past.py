@@ -100,6 +100,13 @@ def _rehearsal_words(found: Rehearsed) -> list[str]:
         f"Regret: {found.regretted} of these {len(found.ended)} had a client later.",
         f"Really ended: {len(found.really)}; opened again within an hour: {again}.",
     ]
+    if found.unknowable:
+        lines[2] += f" {found.unknowable} of them cleanup really ended: no client could come."
+    if found.without_groups:
+        lines.append(
+            f"Warning: {counted(found.without_groups, 'sighting')} of servers without the groups "
+            "of their owner: protect.groups and rules about groups could not be judged there."
+        )
     if found.loaded.policy.mode is not Mode.ENFORCE:
         lines.append(
             f"In mode {found.loaded.policy.mode} nothing is ended; as if it were: --mode enforce"

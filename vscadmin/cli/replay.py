@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vscadmin.cleanup.look import wants_groups
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options, past
 from vscadmin.cli.survey import Loaded, load_families, load_policy
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What a rehearsal showed, and what was really done in the same time."""
+    """What a rehearsal showed, and what was really done in the same time.
+
+    *without_groups* counts the sightings of servers whose owner's groups no scan looked
+    up, where the policy asks for them: it could not judge those.
+    """
 
     loaded: Loaded
     scans: int = 0
@@ -36,6 +41,7 @@ class Rehearsed:
     ended: tuple[Ended, ...] = ()
     really: tuple[Termination, ...] = ()
     really_regretted: tuple[Termination, ...] = ()
+    without_groups: int = 0
 
     @property
     def users(self) -> int:
@@ -51,6 +57,12 @@ class Rehearsed:
     def regretted(self) -> int:
         """How many of those that would have been ended had a client later."""
         return sum(each.client_at is not None for each in self.ended)
+
+    @property
+    def unknowable(self) -> int:
+        """How many of them cleanup ended in truth: nobody could have a client there later."""
+        really = {each.identity for each in self.really}
+        return sum(each.identity in really for each in self.ended)
 
 
 @click.command("replay")
@@ -100,7 +112,7 @@ def _rehearse(loaded: Loaded, store: Reader, last: int) -> Rehearsed:
 
     now = time.time()
     begin, rehearsal = now - last, Rehearsal(loaded.policy)
-    moments = _take(rehearsal, store.scans(begin, now))
+    moments, without_groups = _take(rehearsal, store.scans(begin, now))
     really = store.terminations(since=begin)
     return Rehearsed(
         loaded=loaded,
@@ -112,16 +124,19 @@ def _rehearse(loaded: Loaded, store: Reader, last: int) -> Rehearsed:
         ended=tuple(rehearsal.ended.values()),
         really=tuple(each for each in really if each.result in ("ended", "survivors")),
         really_regretted=regretted(store, really),
+        without_groups=without_groups,
     )
 
 
-def _take(rehearsal: Rehearsal, scans: Iterable[StoredScan]) -> list[float]:
-    """Let the rehearsal see every scan; return when they were."""
-    moments = []
+def _take(rehearsal: Rehearsal, scans: Iterable[StoredScan]) -> tuple[list[float], int]:
+    """Let the rehearsal see every scan; return when they were, and what they lack of groups."""
+    moments, without_groups = [], 0
     for each in scans:
         rehearsal.scan(scanned(each))
         moments.append(each.taken_at)
-    return moments
+        # Whoever was looked up has one group at least; a scan of another policy looked up none.
+        without_groups += sum(not sighting.owner.groups for sighting in each.sightings)
+    return moments, without_groups if wants_groups(rehearsal.policy) else 0
 
 
 def scanned(scan: StoredScan) -> Scanned:
@@ -150,6 +165,8 @@ def _facts(found: Rehearsed) -> dict[str, Any]:
         "users": found.users,
         "rss_bytes": found.rss,
         "regretted": found.regretted,
+        "regret_unknown": found.unknowable,
+        "sightings_without_groups": found.without_groups,
         "ended": [_ended_facts(each) for each in found.ended],
         "really_ended": len(found.really),
         "really_regretted": [past.termination_facts(each) for each in found.really_regretted],

@@ -61,6 +61,18 @@ class Kinship:
         return parent is not None and _is_subreaper(parent.argv)
 
 
+def parent_words(root: Process, parent: Process | None) -> str:
+    """Say what the parent of a tree's root is."""
+    if root.ppid == 1:
+        return "pid 1"
+    if root.ppid == 0:
+        return "outside this pid namespace"
+    if parent is None:
+        return f"pid {root.ppid}, which is gone"
+    name = parent.argv[0].rpartition(b"/")[2] if parent.argv else b"?"
+    return f"pid {parent.pid} ({name.decode('utf-8', 'backslashreplace')})"
+
+
 def _is_subreaper(argv: tuple[bytes, ...]) -> bool:
     name = argv[0].rpartition(b"/")[2] if argv else b""
     return (name == b"systemd" and b"--user" in argv) or name in _SUBREAPERS

@@ -79,7 +79,7 @@ def remains(
             watched = frozenset(tree.connections.listeners)
             clients += _clients(Sockets(table), watched, held, internal)
     unreadable += _without_cgroups(living, snapshot)
-    elsewhere = tuple(_elsewhere(living, snapshot))
+    elsewhere = tuple(_elsewhere(left.values(), snapshot))
     return Remains(tuple(left.values()), tuple(clients), tuple(unreadable), elsewhere)
 
 
@@ -89,8 +89,8 @@ def _without_cgroups(living: Iterable[Process], snapshot: Snapshot) -> Iterator[
             yield f"the cgroup of pid {each.pid} could not be read"
 
 
-def _elsewhere(living: Iterable[Process], snapshot: Snapshot) -> Iterator[str]:
-    for each in living:
+def _elsewhere(left: Iterable[Process], snapshot: Snapshot) -> Iterator[str]:
+    for each in left:
         detail = snapshot.details.get(each.pid, Detail())
         where, words = whereabouts(detail, snapshot.our_cgroups)
         if where is not Place.HERE:

@@ -16,7 +16,7 @@ from vscadmin.escape import command_line
 from vscadmin.model import Client, Detail, Place, Process, ProcessKey, Snapshot, Tree
 from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, script_of
 from vscadmin.procs.clients import Party, Sockets, connections, stated
-from vscadmin.procs.kinship import Kinship
+from vscadmin.procs.kinship import Kinship, parent_words
 from vscadmin.procs.stat import whereabouts
 
 _LONGEST_GRACE = 9  # digits of seconds in argv; more is nonsense
@@ -263,7 +263,7 @@ class _Forester:
             report_only=family.report_only,
             started_at=self.snapshot.started_at(root),
             orphan=self.kin.is_orphan(root),
-            parent=_parent_words(root, parent),
+            parent=parent_words(root, parent),
             connections=connections(
                 self._party(sapling, saplings),
                 self.snapshot.details,
@@ -386,17 +386,6 @@ def find_trees(
 
 def _by_age(process: Process) -> tuple[int, int]:
     return process.start_ticks, process.pid
-
-
-def _parent_words(root: Process, parent: Process | None) -> str:
-    if root.ppid == 1:
-        return "pid 1"
-    if root.ppid == 0:
-        return "outside this pid namespace"
-    if parent is None:
-        return f"pid {root.ppid}, which is gone"
-    name = parent.argv[0].rpartition(b"/")[2] if parent.argv else b"?"
-    return f"pid {parent.pid} ({name.decode('utf-8', 'backslashreplace')})"
 
 
 def logins(snapshot: Snapshot, forest: Forest) -> dict[int, str]:
