@@ -18,7 +18,7 @@ from aiosmtpd.smtp import Session as Talk
 from tests.builders import ADA, NOW, launcher, tree
 from tests.run import eventually
 from tests.stores import BOOT_ID, new, run
-from vscadmin.cleanup import mail
+from vscadmin.cleanup import mail, terminals
 from vscadmin.cleanup.approve import ApprovedPlan
 from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.records import Delivery
@@ -195,3 +195,24 @@ def test_the_newest_message_says_whether_the_last_one_failed(office: Office, sto
     later: Any = replace(failed, created_at=failed.created_at + 1, delivery=Delivery.SENDING)
     store.add_notices([later])
     assert store.last_failure_to("ada") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "delivery", "count"),
+    [("250 taken", Delivery.DELIVERED, 1), ("554 spam", Delivery.FAILED, 0)],
+)
+def test_a_line_on_a_terminal_follows_a_letter_and_replaces_none(
+    office: Office,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    delivery: Delivery,
+    count: int,
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(terminals, "tell", lambda _, __, line: lines.append(line))
+    office.answer = answer
+    policy = office.policy
+    tell(store, replace(policy, notify=replace(policy.notify, terminal=True)))
+    assert deliveries(store) == [delivery]
+    assert len(lines) == count
