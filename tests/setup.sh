@@ -9,7 +9,7 @@ readonly DEBIAN=(
   procps util-linux iproute2 msmtp
   # the lab
   munge slurmctld slurmd slurm-client openssh-server openssh-client dnsmasq-base cron tini xvfb
-  xauth x11-utils bind9-dnsutils curl python3-aiosmtpd tmux
+  xauth x11-utils bind9-dnsutils curl python3-aiosmtpd tmux faketime
 )
 readonly POLICY=/usr/sbin/policy-rc.d MARK="made by vscadmin's tests/setup.sh"
 readonly RED_HAT=(procps-ng util-linux iproute)

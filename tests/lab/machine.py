@@ -30,6 +30,8 @@ _PROGRAMS: Final = {
     "dig": "bind9-dnsutils",
     "aiosmtpd": "python3-aiosmtpd",
     "curl": "curl",
+    "tmux": "tmux",
+    "faketime": "faketime",
     "unshare": "util-linux",
     "setpriv": "util-linux",
     "awk": "mawk",
