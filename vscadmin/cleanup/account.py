@@ -20,13 +20,14 @@ from vscadmin.cleanup.digest import (
 )
 from vscadmin.cleanup.letters import Letter
 from vscadmin.cleanup.mail import Mailer
+from vscadmin.cleanup.records import Run
 from vscadmin.cleanup.regret import regretted
 from vscadmin.cleanup.session import Session
 from vscadmin.errors import Exit, PlanRefusedError
 from vscadmin.policy.decide import Plan
 from vscadmin.procs.sight import Sight
 from vscadmin.procs.trees import logins
-from vscadmin.units import DAY
+from vscadmin.units import DAY, HOUR, format_duration
 from vscadmin.version import __version__
 
 _TOO_MANY_TURNED_AWAY = 3
@@ -57,6 +58,15 @@ def say_turned_away(session: Session, count: int) -> None:
     session.turned_away = count
     if count >= _TOO_MANY_TURNED_AWAY:
         session.say(f"{count} runs found another one running since the last success", "lock")
+
+
+def say_late(session: Session, last: Run | None) -> None:
+    """Point out that for more than an hour no run has come to its end."""
+    if last is None or last.finished_at is None:
+        return
+    late = session.run.started_at - last.finished_at
+    if late > HOUR:
+        session.say(f"no run came to its end for {format_duration(late)}", "late")
 
 
 def refused(

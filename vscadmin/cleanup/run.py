@@ -152,6 +152,7 @@ def _note_the_past(session: Session) -> None:
     for user in {each.user for each in session.store.uncertain_notices(since) if not each.error}:
         words = f"a run died while it told {user}: that notice may have arrived, and counts as none"
         session.say(words, f"uncertain {user}")
+    account.say_late(session, session.store.last_completed_run())
     account.say_turned_away(session, lock.turned_away(path))
 
 
