@@ -80,12 +80,14 @@ def mail_server(*answers: bytes) -> Iterator[int]:
 
 
 class TestMail:
+    @pytest.mark.usefixtures("root")  # a policy that is not root's is a failure by itself
     def test_it_is_not_asked_for_in_mode_observe(self, site: Site) -> None:
         code, found = site.doctor()
         assert found["mail"] == ("ok", "not used in mode observe")
         assert "templates" not in found
         assert code == 0
 
+    @pytest.mark.usefixtures("root")  # a policy that is not root's is a failure by itself
     def test_a_server_that_greets_will_do(self, site: Site) -> None:
         site.mode = "notify"
         with mail_server(b"220 here\r\n", b"250 go on\r\n", b"221 bye\r\n") as port:
@@ -116,6 +118,7 @@ class TestMail:
         assert grade == "warn"
         assert ": 554 not you: nobody would be told" in words
 
+    @pytest.mark.usefixtures("root")  # a policy that is not root's is a failure by itself
     def test_one_that_is_not_there_is_a_warning(self, site: Site) -> None:
         site.mode = "notify"
         code, found = site.doctor()
@@ -165,6 +168,7 @@ class TestStore:
         assert words.startswith(f"{site.store}: ")
         assert words.endswith("K")
 
+    @pytest.mark.usefixtures("root")  # a policy that is not root's is a failure by itself
     def test_a_damaged_one_is_a_warning(self, site: Site) -> None:
         new(Path(site.store).parent).close()
         Path(site.store).write_bytes(b"rubbish" * 2000)

@@ -7,12 +7,13 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.integration.conftest import root
 from tests.integration.vscode.fixtures import vscode_server_installed
 from tests.lab import cluster as lab
 from tests.lab.cluster import Cluster
 from tests.lab.errors import LabError
 
-__all__ = ["vscode_server_installed"]
+__all__ = ["root", "vscode_server_installed"]
 
 _CLUSTER = pytest.StashKey[Cluster]()
 
