@@ -123,7 +123,7 @@ class Node:
     def write(self, path: str, content: str | bytes, user: str = "root", mode: int = 0o644) -> None:
         """Put *content* into the file *path* here, with its directory if that is missing."""
         data = content.encode() if isinstance(content, str) else content
-        script = 'mkdir -p "${1%/*}" && cat >"$1" && chmod "$2" "$1"'
+        script = 'mkdir -p "${1%/*}" && cat >"$1.$$" && chmod "$2" "$1.$$" && mv "$1.$$" "$1"'
         self.run("sh", "-c", script, "sh", path, f"{mode:o}", user=user, input=data, text=False)
 
     def read(self, path: str, user: str = "root") -> str:

@@ -51,8 +51,8 @@ class TestOnANode:
         both = [(*LAB, "leave", each, cluster.name) for each in where]
         pipes = {"cwd": CHECKOUT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         leaving = [subprocess.Popen(argv, text=True, **pipes) for argv in both]  # type: ignore[call-overload]
-        for user, process in zip(("alice", "bob"), leaving, strict=True):
-            said, _ = process.communicate(timeout=120)
+        said_by = [process.communicate(timeout=120)[0] for process in leaving]
+        for user, said in zip(("alice", "bob"), said_by, strict=True):
             assert said.startswith(f"{user} has left a VS Code server on login")
             assert any(node.pids("server-main.js", user=user) for node in cluster.login_nodes)
 
