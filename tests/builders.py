@@ -19,7 +19,10 @@ from vscadmin.model import (
     Uids,
     UnixSocket,
 )
+from vscadmin.policy.settings import State
+from vscadmin.policy.states import History
 from vscadmin.procs.families import load_catalogue
+from vscadmin.units import HOUR
 
 NOW = 1_790_000_000.0  # seconds since the epoch
 TICKS = 100
@@ -135,3 +138,12 @@ def tree(**facts: Any) -> Tree:
 
 
 ADA = Owner(1001, "ada", ("physics",))
+CONFIRMED = History(  # abandoned for so long that the owner is told next
+    first_seen=NOW - 90 * HOUR,
+    last_client=NOW - 80 * HOUR,
+    previous_scan=NOW - 600,
+    state=State.ABANDONED,
+    state_since=NOW - 77 * HOUR,
+    clear_since=NOW - 77 * HOUR,
+    clear_scans=9,
+)

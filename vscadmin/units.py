@@ -6,6 +6,8 @@ never a guess (a cleanup script that read "5w" as five seconds is why).
 
 from __future__ import annotations
 
+from datetime import datetime
+
 SECOND = 1
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -68,6 +70,17 @@ def format_duration(seconds: float) -> str:
         if seconds >= (2 * DAY if unit == "d" else length):
             return f"{int(seconds // length)}{unit}"
     return f"{int(seconds)}s"
+
+
+def format_moment(at: float) -> str:
+    """Print a moment, seconds since the epoch, to the minute in local time."""
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
+
+
+def counted(number: int, noun: str) -> str:
+    """Print "1 server", "2 servers" or "3 processes"."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" + ("" if number == 1 else plural)
 
 
 def format_exact_duration(seconds: int) -> str:

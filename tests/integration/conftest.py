@@ -1,4 +1,4 @@
-"""What the tests on real parts share: a VS Code server, windows on it, and lookalikes."""
+"""What the tests on real parts share: a VS Code server, windows on it, lookalikes, and mail."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pwd
 
 import pytest
 
+from tests.integration.office import office
 from tests.integration.vscode.fixtures import vscode_server_installed, vscode_user
 
-__all__ = ["vscode_server_installed", "vscode_user"]
+__all__ = ["office", "vscode_server_installed", "vscode_user"]
 
 NOBODY = pwd.getpwnam("nobody")
 

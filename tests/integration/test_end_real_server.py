@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,8 +12,8 @@ import pytest
 
 from tests.builders import CATALOGUE
 from tests.integration.ending import eyes, order, planted, states
-from tests.integration.vscode import client, server
-from tests.integration.vscode.fixtures import EditorUser, stopped_afterwards
+from tests.integration.vscode import server
+from tests.integration.vscode.fixtures import EditorUser, stopped_afterwards, window
 from tests.run import eventually
 from vscadmin.cleanup.execute import Ended, terminate
 from vscadmin.cleanup.records import Result
@@ -34,21 +31,6 @@ def running(
     uid, gid, home = vscode_user
     with stopped_afterwards(STARTERS[request.param](home, uid, gid)) as started:
         yield started
-
-
-@contextmanager
-def window(running: server.RunningServer) -> Iterator[subprocess.Popen[bytes]]:
-    """Open an editor's window in a process of its own; it is killed in the end."""
-    argv = [sys.executable, client.__file__, "--port", str(running.port), "--token", running.token]
-    argv += ["--commit", running.commit, "--extension-host"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
-        assert program.stdout is not None
-        try:
-            assert program.stdout.readline() == b"connected\n"
-            yield program
-        finally:
-            program.kill()
-            program.wait(10)
 
 
 def trees(running: server.RunningServer) -> list[Tree]:

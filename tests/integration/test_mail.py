@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import os
 import shutil
 import signal
@@ -12,15 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from email.message import EmailMessage
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.integration.office import Office, free_port
 from tests.run import eventually
 from vscadmin.cleanup.letters import Letter
 from vscadmin.cleanup.mail import Mailer
@@ -34,63 +29,6 @@ REAL_SENDMAIL = shutil.which("msmtp", path="/usr/bin:/usr/sbin")
 needs_sendmail = pytest.mark.skipif(
     REAL_SENDMAIL is None and os.environ.get("CI") != "true", reason="msmtp-mta is not installed"
 )
-
-
-@dataclass
-class Office:
-    """What the mail server takes; *answers* are what it says to recipients instead of 250."""
-
-    mails: list[Envelope] = field(default_factory=list)
-    peers: list[Any] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
-    after_data: str = "250 taken"
-    port: int = 0
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: Any
-    ) -> str:
-        answer = self.answers.get(address, "250 fine")
-        if answer.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return answer
-
-    async def handle_DATA(  # noqa: N802
-        self, _server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
-        if self.after_data.startswith("250"):
-            self.mails.append(envelope)
-            self.peers.append(session.peer)
-        return self.after_data
-
-    @property
-    def notify(self) -> Notify:
-        return Notify(
-            smtp=f"127.0.0.1:{self.port}",
-            sender="HPC login nodes <noreply@example.edu>",
-            reply_to="help@example.edu",
-            address="{user}@example.edu",
-        )
-
-    def read(self, index: int = 0) -> EmailMessage:
-        content = self.mails[index].content
-        assert isinstance(content, bytes)
-        return email.message_from_bytes(content, policy=email.policy.SMTP)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def office() -> Iterator[Office]:
-    found = Office(port=free_port())
-    controller = Controller(found, "127.0.0.1", found.port)
-    controller.start()
-    yield found
-    controller.stop()
 
 
 def soon(seconds: float = 20) -> float:

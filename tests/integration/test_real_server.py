@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.vscode import client, server
-from tests.integration.vscode.fixtures import EditorUser, stopped_afterwards
+from tests.integration.vscode import server
+from tests.integration.vscode.fixtures import EditorUser, stopped_afterwards, window
 from tests.run import eventually, json_of
 
 Tree = dict[str, Any]
@@ -38,25 +35,6 @@ def running(
     uid, gid, home = vscode_user
     with stopped_afterwards(STARTERS[request.param](home, uid, gid)) as started:
         yield started
-
-
-@contextlib.contextmanager
-def window(running: server.RunningServer) -> Iterator[subprocess.Popen[bytes]]:
-    """Open an editor's window in a process of its own, that a test can kill."""
-    where = (
-        ["--port", str(running.port)]
-        if running.port is not None
-        else ["--socket", str(running.socket_path)]
-    )
-    argv = [sys.executable, client.__file__, *where, "--token", running.token]
-    argv += ["--commit", running.commit, "--extension-host"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
-        assert program.stdout is not None
-        try:
-            assert program.stdout.readline() == b"connected\n"
-            yield program
-        finally:
-            program.kill()
 
 
 def trees(running: server.RunningServer) -> list[Tree]:

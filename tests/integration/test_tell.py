@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope
-from aiosmtpd.smtp import Session as Talk
 
-from tests.builders import ADA, NOW, launcher, tree
+from tests.builders import ADA, CONFIRMED, NOW, launcher, tree
+from tests.integration.office import Office
 from tests.run import eventually
 from tests.stores import BOOT_ID, new, run
 from vscadmin.cleanup import mail, terminals
@@ -28,65 +24,11 @@ from vscadmin.cleanup.tell import tell_owners
 from vscadmin.errors import Exit
 from vscadmin.logs import Log
 from vscadmin.policy.decide import Scene, decide
-from vscadmin.policy.settings import Mode, Notify, Policy, Seconds, State
-from vscadmin.policy.states import History
+from vscadmin.policy.settings import Mode, Notify, Policy, Seconds
 from vscadmin.procs.catalogue import Catalogue
 
 HOUR = 3600
 HOST = "login01.example.edu"
-CONFIRMED = History(
-    first_seen=NOW - 90 * HOUR,
-    last_client=NOW - 80 * HOUR,
-    previous_scan=NOW - 600,
-    state=State.ABANDONED,
-    state_since=NOW - 77 * HOUR,
-    clear_since=NOW - 77 * HOUR,
-    clear_scans=9,
-)
-
-
-@dataclass
-class Office:
-    """A mail server that takes every letter, and says so *late* seconds after the last byte."""
-
-    mails: list[Envelope] = field(default_factory=list)
-    late: float = 0.0
-    answer: str = "250 taken"
-    port: int = 0
-
-    async def handle_DATA(  # noqa: N802 - aiosmtpd's name
-        self, _server: SMTP, _session: Talk, envelope: Envelope
-    ) -> str:
-        if self.answer.startswith("250"):
-            self.mails.append(envelope)
-        await asyncio.sleep(self.late)
-        return self.answer
-
-    @property
-    def policy(self) -> Policy:
-        notify = Notify(
-            smtp=f"127.0.0.1:{self.port}",
-            sender="noreply@example.edu",
-            reply_to="help@example.edu",
-            address="{user}@example.edu",
-        )
-        return Policy(mode=Mode.ENFORCE, notify=notify)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def office() -> Iterator[Office]:
-    found = Office(port=free_port())
-    controller = Controller(found, "127.0.0.1", found.port)
-    controller.start()
-    yield found
-    controller.stop()
 
 
 @pytest.fixture
@@ -176,9 +118,9 @@ def test_what_failed_is_tried_again_after_a_while_and_not_at_every_run(
 ) -> None:
     policy = office.policy
     policy = replace(policy, notify=replace(policy.notify, every=Seconds(every)))
-    office.answer = "554 5.7.1 spam"
+    office.after_data = "554 5.7.1 spam"
     assert tell(store, policy).problems == ["no notice to ada: 554 5.7.1 spam"]
-    office.answer = "250 taken"
+    office.after_data = "250 taken"
     assert tell(store, policy).problems == []
     assert deliveries(store) == [Delivery.FAILED]
     if every == 1:
@@ -188,7 +130,7 @@ def test_what_failed_is_tried_again_after_a_while_and_not_at_every_run(
 
 def test_the_newest_message_says_whether_the_last_one_failed(office: Office, store: Store) -> None:
     assert store.last_failure_to("ada") is None
-    office.answer = "554 5.7.1 spam"
+    office.after_data = "554 5.7.1 spam"
     (failed,) = tell(store, office.policy).notices
     assert store.last_failure_to("ada") == failed.created_at
     assert store.last_failure_to("bob") is None
@@ -211,7 +153,7 @@ def test_a_line_on_a_terminal_follows_a_letter_and_replaces_none(
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(terminals, "tell", lambda _, __, line: lines.append(line))
-    office.answer = answer
+    office.after_data = answer
     policy = office.policy
     tell(store, replace(policy, notify=replace(policy.notify, terminal=True)))
     assert deliveries(store) == [delivery]

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import ADA, NOW, launcher, process, tree
+from tests.builders import ADA, CONFIRMED, NOW, launcher, process, tree
 from vscadmin.cleanup import digest, letters
 from vscadmin.cleanup.digest import Digest
 from vscadmin.cleanup.letters import Letter, MailError, check_headers, compose, local_time, plain
@@ -44,7 +44,7 @@ from vscadmin.policy.settings import (
     Terminate,
     When,
 )
-from vscadmin.policy.states import History, Told
+from vscadmin.policy.states import Told
 
 HOUR = 3600
 HOST = "login01.example.edu"
@@ -59,15 +59,6 @@ NOTIFY = Notify(
 )
 ENFORCE = Policy(mode=Mode.ENFORCE, notify=NOTIFY)
 HEAVY = Rule("heavy", When(rss_over=Bytes(1)), Action.NOTIFY)
-CONFIRMED = History(
-    first_seen=NOW - 90 * HOUR,
-    last_client=NOW - 80 * HOUR,
-    previous_scan=NOW - 600,
-    state=State.ABANDONED,
-    state_since=NOW - 77 * HOUR,
-    clear_since=NOW - 77 * HOUR,
-    clear_scans=9,
-)
 WORDING = load_templates(ENFORCE)
 TODAY = datetime.fromtimestamp(NOW).date()
 RUN = Run("run-1", HOST, NOW, "enforce", "0" * 64, plan_hash="feed" * 16)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from vscadmin import units
@@ -58,3 +60,17 @@ def test_people_read_the_largest_unit(seconds: float, text: str) -> None:
 )
 def test_people_read_sizes_in_short(size: int, text: str) -> None:
     assert units.format_size(size) == text
+
+
+def test_people_read_a_moment_to_the_minute_in_local_time() -> None:
+    at = datetime(2026, 3, 4, 5, 6, 59).timestamp()
+    assert units.format_moment(at) == "2026-03-04 05:06"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [(0, "server", "0 servers"), (1, "server", "1 server"), (2, "server", "2 servers")]
+    + [(1, "process", "1 process"), (3, "process", "3 processes")],
+)
+def test_people_read_how_many_of_what(number: int, noun: str, text: str) -> None:
+    assert units.counted(number, noun) == text

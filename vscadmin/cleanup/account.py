@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 
-from vscadmin.cleanup import metrics
+from vscadmin.cleanup import lock, metrics
 from vscadmin.cleanup.approve import share
 from vscadmin.cleanup.digest import (
     Digest,
@@ -26,24 +24,10 @@ from vscadmin.cleanup.session import Session
 from vscadmin.errors import Exit, PlanRefusedError
 from vscadmin.policy.decide import Plan
 from vscadmin.procs.sight import Sight
-from vscadmin.procs.trees import logins
 from vscadmin.units import DAY, HOUR, format_duration
 from vscadmin.version import __version__
 
-_TOO_MANY_TURNED_AWAY = 3
 _REFUSED, _DIGEST = "refused", "digest"
-
-
-def clock(at: float) -> str:
-    """Return a moment for a line on the terminal."""
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def logins_of(seen: Sight) -> Mapping[int, str]:
-    """Return the login sessions of the owners of trees: nobody else's is kept."""
-    owners = {tree.root.uid for tree in seen.forest.trees}
-    everywhere = logins(seen.snapshot, seen.forest)
-    return {uid: words for uid, words in everywhere.items() if uid in owners}
 
 
 def partial_words(seen: Sight) -> str:
@@ -56,7 +40,7 @@ def partial_words(seen: Sight) -> str:
 def say_turned_away(session: Session, count: int) -> None:
     """Point out that the lock has kept runs from their work again and again."""
     session.turned_away = count
-    if count >= _TOO_MANY_TURNED_AWAY:
+    if count >= lock.OFTEN:
         session.say(f"{count} runs found another one running since the last success", "lock")
 
 

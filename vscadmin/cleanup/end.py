@@ -8,7 +8,7 @@ from dataclasses import replace
 from vscadmin.cleanup import events, stopping
 from vscadmin.cleanup.approve import ApprovedPlan
 from vscadmin.cleanup.execute import Ended, Eyes, Fresh, Order, Step, terminate
-from vscadmin.cleanup.look import cpu_spans, plan_of, wants_groups
+from vscadmin.cleanup.look import look, plan_of, remembered
 from vscadmin.cleanup.records import Identity, Result, Termination
 from vscadmin.cleanup.session import Session
 from vscadmin.errors import Exit
@@ -16,8 +16,6 @@ from vscadmin.model import ProcessKey, Snapshot, Tree
 from vscadmin.policy.decide import Decision
 from vscadmin.policy.protect import protection
 from vscadmin.policy.settings import Action
-from vscadmin.policy.states import History
-from vscadmin.procs.sight import see
 from vscadmin.procs.trees import Forest, find_trees, logins
 from vscadmin.units import HOUR
 
@@ -65,7 +63,7 @@ def _end(session: Session, decision: Decision, boot_id: str) -> None:
     else:
         session.store.finish_termination(finished)
     session.terminations.append(finished)
-    session.log_event(events.termination(finished))
+    session.log.write(events.termination(finished))
     if ended.result is Result.SURVIVORS:
         session.exit_code = Exit.INCOMPLETE
 
@@ -92,34 +90,25 @@ def _terminate(session: Session, decision: Decision, boot_id: str) -> Ended:
 
 
 class _Looker:
-    """Judges one tree afresh, by the policy and with the history that its plan was made with."""
+    """Judges one tree afresh, by the policy and with what is remembered since this run's scan."""
 
     def __init__(self, session: Session, decision: Decision, boot_id: str) -> None:
         self._session = session
         self._decision = decision
-        members = {member.key: decision.tree.key for member in decision.tree.members}
-        self._recorded = {**session.store.recorded(boot_id), **members}
+        # This run's scan is recorded already, with every member that the plan knew.
+        self._recorded = session.store.recorded(boot_id)
 
     def look(self) -> Fresh:
         """Look at the machine again and decide about this tree alone."""
-        policy = self._session.policy
-        seen = see(
-            self._session.request.catalogue,
-            with_groups=wants_groups(policy),
-            recorded=self._recorded,
-        )
-        key = self._decision.tree.key
-        plan = plan_of(seen, policy, self._histories(seen.snapshot.boot_id))
-        found = [each for each in plan if each.tree.key == key]
+        session, policy, key = self._session, self._session.policy, self._decision.tree.key
+        seen = look(policy, session.request.catalogue, self._recorded)
+        boot, now = seen.snapshot.boot_id, seen.snapshot.taken_at
+        known = remembered(session.store, policy, boot, now, [key])
+        found = [each for each in plan_of(seen, policy, known) if each.tree.key == key]
         if not found:
             return Fresh(None)
-        (now,) = found
-        return Fresh(now.tree, self._reasons(now), seen.snapshot.details)
-
-    def _histories(self, boot_id: str) -> dict[ProcessKey, History]:
-        """Return what was known when the plan was made: the scan of this run has moved on."""
-        store, policy = self._session.store, self._session.policy
-        return store.histories(boot_id, cpu_spans=cpu_spans(policy), now=time.time())
+        (fresh,) = found
+        return Fresh(fresh.tree, self._reasons(fresh), seen.snapshot.details)
 
     def _reasons(self, now: Decision) -> tuple[str, ...]:
         """Say what has changed since the plan was made."""

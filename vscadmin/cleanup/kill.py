@@ -19,6 +19,7 @@ from typing import NamedTuple, Self
 
 from vscadmin.model import Detail, Place, Process, ProcessKey, Uids
 from vscadmin.procs.remains import still_there
+from vscadmin.procs.scan import ourselves_in, read_some
 from vscadmin.procs.stat import parse_cgroups, parse_process, parse_status, whereabouts
 
 _STAT_LIMIT = 2048  # bytes: 52 numbers and a short name
@@ -78,8 +79,8 @@ def who_is(pid: int) -> Who | None:
     Raises PermissionError for one that we may not look at.
     """
     try:
-        stat = _read(f"/proc/{pid}/stat", _STAT_LIMIT)
-        status = parse_status(_read(f"/proc/{pid}/status", _STATUS_LIMIT))
+        stat = read_some(f"/proc/{pid}/stat", _STAT_LIMIT)
+        status = parse_status(read_some(f"/proc/{pid}/status", _STATUS_LIMIT))
         elsewhere = _elsewhere(pid, status.pid_levels)
         start = parse_process(stat, b"", 0, 0).start_ticks
         return Who(start, status.uids, _executable(pid), elsewhere)
@@ -88,12 +89,12 @@ def who_is(pid: int) -> Who | None:
 
 
 def _elsewhere(pid: int, pid_levels: int | None) -> str:
-    cgroups = parse_cgroups(_read(f"/proc/{pid}/cgroup", _STATUS_LIMIT))
+    cgroups = parse_cgroups(read_some(f"/proc/{pid}/cgroup", _STATUS_LIMIT))
     detail = Detail(cgroups=cgroups, pid_levels=pid_levels)
     where, _ = whereabouts(detail, ())
     if where is Place.HERE:
         return ""
-    ours = parse_cgroups(_read("/proc/self/cgroup", _STATUS_LIMIT))
+    ours = parse_cgroups(read_some("/proc/self/cgroup", _STATUS_LIMIT))
     return whereabouts(detail, ours)[1]
 
 
@@ -107,14 +108,6 @@ def _executable(pid: int) -> bytes:
     raise ProcessLookupError(f"pid {pid} is dead")
 
 
-def _read(path: str, limit: int) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(file, limit)
-    finally:
-        os.close(file)
-
-
 def read_table() -> dict[int, Process]:
     """Read the process table without command lines: those of a hung process can hang us."""
     table = {}
@@ -123,7 +116,8 @@ def read_table() -> dict[int, Process]:
             continue
         try:
             uid = os.stat(f"/proc/{name}").st_uid
-            table[int(name)] = parse_process(_read(f"/proc/{name}/stat", _STAT_LIMIT), b"", uid, 0)
+            stat = read_some(f"/proc/{name}/stat", _STAT_LIMIT)
+            table[int(name)] = parse_process(stat, b"", uid, 0)
         except (*_GONE, PermissionError):
             continue
     return table
@@ -212,7 +206,7 @@ class Members:
     def find(self) -> list[Process]:
         """Return those that are there now, parents first; descendants are known from then on."""
         table = read_table()
-        ourselves = _ourselves(table)
+        ourselves = {1} | ourselves_in(table)  # and pid 1, whoever that is to us
         found = still_there(table, self.known)
         left = [process for pid, process in found.items() if pid not in ourselves]
         self.known.update(dict.fromkeys(process.key for process in left))
@@ -292,12 +286,3 @@ class Members:
         for file, _ in self._poll.poll(seconds * 1000):
             self._poll.unregister(file)
             del self._alive[file]
-
-
-def _ourselves(table: Mapping[int, Process]) -> set[int]:
-    """Return this process, all its ancestors, and pid 1 whoever that is to us."""
-    pid = os.getpid()
-    found = {pid, 1}
-    while pid in table and (pid := table[pid].ppid) not in found:
-        found.add(pid)
-    return found

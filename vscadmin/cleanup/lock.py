@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from vscadmin.cleanup.store_file import open_private, prepare
 from vscadmin.errors import LockHeldError, StoreError
 
+OFTEN = 3  # runs turned away since the last success: no accident any more
+
 _LOCK = ".lock"
 _TURNED_AWAY = ".turned-away"
 

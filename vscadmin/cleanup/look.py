@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from vscadmin.model import ProcessKey, Tree
+from vscadmin.model import ProcessKey
 from vscadmin.policy.decide import Plan, Scene, decide
 from vscadmin.policy.settings import Policy
 from vscadmin.policy.states import History
-from vscadmin.procs.sight import Sight
-from vscadmin.procs.trees import logins
+from vscadmin.procs.catalogue import Catalogue
+from vscadmin.procs.sight import Sight, see
+
+if TYPE_CHECKING:
+    from vscadmin.cleanup.store_read import Reader
 
 
 def wants_groups(policy: Policy) -> bool:
@@ -17,23 +21,30 @@ def wants_groups(policy: Policy) -> bool:
     return bool(policy.protect.groups) or any(rule.when.group for rule in policy.rules)
 
 
-def cpu_spans(policy: Policy) -> frozenset[int]:
-    """Return the times over which the rules ask for CPU use, in seconds."""
-    return frozenset(rule.when.cpu_for for rule in policy.rules if rule.when.cpu_for is not None)
+def look(policy: Policy, catalogue: Catalogue, recorded: Mapping[ProcessKey, ProcessKey]) -> Sight:
+    """Look at this machine for all that *policy* asks about."""
+    return see(catalogue, with_groups=wants_groups(policy), recorded=recorded)
 
 
-def plan_of(
-    seen: Sight,
+def remembered(
+    store: Reader,
     policy: Policy,
-    histories: Mapping[ProcessKey, History],
-    trees: Iterable[Tree] | None = None,
-) -> Plan:
+    boot_id: str,
+    now: float,
+    keys: Iterable[ProcessKey] | None = None,
+) -> dict[ProcessKey, History]:
+    """Return what *store* knows of this boot's trees, or of *keys*, for all that rules ask."""
+    spans = {rule.when.cpu_for for rule in policy.rules if rule.when.cpu_for is not None}
+    return store.histories(boot_id, keys, cpu_spans=spans, now=now)
+
+
+def plan_of(seen: Sight, policy: Policy, histories: Mapping[ProcessKey, History]) -> Plan:
     """Return one decision for every tree that was seen."""
     snapshot = seen.snapshot
     scene = Scene(
         owners=seen.owners,
-        logins=logins(snapshot, seen.forest),
+        logins=seen.logins,
         histories=histories,
         ticks=snapshot.ticks_per_second,
     )
-    return decide(seen.forest.trees if trees is None else trees, scene, policy, snapshot.taken_at)
+    return decide(seen.forest.trees, scene, policy, snapshot.taken_at)

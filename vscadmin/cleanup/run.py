@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from vscadmin.cleanup import account, events, lock, stopping
 from vscadmin.cleanup.approve import approve
 from vscadmin.cleanup.end import end_trees
 from vscadmin.cleanup.freeze import resume
-from vscadmin.cleanup.look import cpu_spans, plan_of, wants_groups
+from vscadmin.cleanup.look import look, plan_of, remembered
 from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.records import Outcome, Result, Run
 from vscadmin.cleanup.session import Request, Session
@@ -34,7 +33,8 @@ from vscadmin.policy.settings import Mode, Policy
 from vscadmin.policy.states import History
 from vscadmin.procs.machine import pid_namespace, pidfd_problem
 from vscadmin.procs.scan import boot_id
-from vscadmin.procs.sight import Sight, see
+from vscadmin.procs.sight import Sight
+from vscadmin.units import format_moment
 
 _CLOCK_SLACK = 5.0  # seconds by which two ways to tell the boot time may differ
 _GRACE = 60.0  # seconds after run.timeout in which a run can still end by itself
@@ -50,14 +50,14 @@ class Finished:
     problems: tuple[str, ...]
 
 
-def clean_up(request: Request, log: Log, run_id: str = "") -> Finished:
+def clean_up(request: Request, log: Log, run_id: str) -> Finished:
     """Do one run. Raises LockHeldError, StoreError, ConfigError, TimeOverError."""
     path, now = request.policy.store.path, time.time()
     deadline = time.monotonic() + request.policy.run.timeout
     with lock.held(path), _deadline(request.policy.run.timeout), Store.open(path, now) as store:
         policy, words = _as_far_as_possible(request.policy)
         run = Run(
-            run_id=run_id or uuid.uuid4().hex,
+            run_id=run_id,
             host=request.host,
             started_at=now,
             mode=str(policy.mode),
@@ -106,7 +106,7 @@ def _as_far_as_possible(policy: Policy) -> tuple[Policy, tuple[str, ...]]:
 def _recorded(session: Session) -> Finished:
     """Do the run and record how it ended; a run that cannot record it is one cut short."""
     session.store.begin_run(session.run)
-    session.log_event(events.run_started(session.run))
+    session.log.write(events.run_started(session.run))
     try:
         _note_the_past(session)
         plan = _act(session)
@@ -128,7 +128,7 @@ def _finish(session: Session, outcome: Outcome, plan: Plan) -> None:
     words = tuple(session.problems)
     session.run = replace(session.run, outcome=outcome, finished_at=time.time(), words=words)
     session.store.finish_run(session.run)
-    session.log_event(events.run_finished(session.run, plan))
+    session.log.write(events.run_finished(session.run, plan))
 
 
 def _note_the_past(session: Session) -> None:
@@ -140,7 +140,7 @@ def _note_the_past(session: Session) -> None:
         session.say(f"an earlier run died while it ended a server{words}")
     stopping.forget(path)
     for run in session.store.fail_unfinished_runs(session.run.run_id, time.time()):
-        session.say(f"the run of {account.clock(run.started_at)} was cut short")
+        session.say(f"the run of {format_moment(run.started_at)} was cut short")
     for each in session.store.interrupted_terminations():
         cut_short = replace(each, result=Result.CUT_SHORT, finished_at=time.time())
         session.store.finish_termination(cut_short)
@@ -159,16 +159,12 @@ def _note_the_past(session: Session) -> None:
 def _act(session: Session) -> Plan:
     """Look and record; then do what the plan allows. Returns the plan."""
     policy, store = session.policy, session.store
-    seen = see(
-        session.request.catalogue,
-        with_groups=wants_groups(policy),
-        recorded=store.recorded(boot_id()),
-    )
+    seen = look(policy, session.request.catalogue, store.recorded(boot_id()))
     boot = seen.snapshot.boot_id
     plan = plan_of(seen, policy, _known(session, seen))
-    store.record_scan(session.run.run_id, seen.snapshot, plan, account.logins_of(seen))
+    store.record_scan(session.run.run_id, seen.snapshot, plan, seen.logins)
     for event in events.decisions(plan, boot):
-        session.log_event(event)
+        session.log.write(event)
     if seen.is_partial:
         session.exit_code = Exit.INCOMPLETE
         session.warn(account.partial_words(seen), "incomplete")
@@ -180,8 +176,7 @@ def _act(session: Session) -> Plan:
 def _known(session: Session, seen: Sight) -> Mapping[ProcessKey, History]:
     """Return what is remembered of the trees, put right if the clock was set since."""
     store, snapshot = session.store, seen.snapshot
-    spans = cpu_spans(session.policy)
-    known = store.histories(snapshot.boot_id, cpu_spans=spans, now=snapshot.taken_at)
+    known = remembered(store, session.policy, snapshot.boot_id, snapshot.taken_at)
     before = store.boot_time(snapshot.boot_id)
     step = 0.0 if before is None else snapshot.boot_time - before
     if abs(step) <= _CLOCK_SLACK:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vscadmin.cleanup.notify import Author
@@ -50,20 +49,19 @@ class Session:
     turned_away: int = 0
 
     def say(self, problem: str, kind: str = "") -> None:
-        """Note what an admin has to hear of, and log it.
+        """Note what the admins have to hear of as well, by the same rule."""
+        if self.warn(problem, kind):
+            self.news.append(problem)
+
+    def warn(self, problem: str, kind: str = "") -> bool:
+        """Log what whoever started the run has to hear of, and tell it; False if only logged.
 
         A *kind* of problem that lasts is told once in notify.every: cron mails every line.
         """
-        if self._is_fresh(kind):
+        if is_fresh := self._is_fresh(kind):
             self.problems.append(problem)
-            self.news.append(problem)
-        self.log_event({"event": "problem", "level": "warning", "words": problem})
-
-    def warn(self, problem: str, kind: str) -> None:
-        """Note what only whoever started the run has to hear of, at most once in notify.every."""
-        if self._is_fresh(kind):
-            self.problems.append(problem)
-        self.log_event({"event": "problem", "level": "warning", "words": problem})
+        self.log.write({"event": "problem", "level": "warning", "words": problem})
+        return is_fresh
 
     def _is_fresh(self, kind: str) -> bool:
         """Whether a kind of problem was not told of lately; from now on it was."""
@@ -74,10 +72,6 @@ class Session:
             return False
         self.store.note_admin_mail(_SAID + kind, now)
         return True
-
-    def log_event(self, event: Mapping[str, object]) -> None:
-        """Write one event to the log."""
-        self.log.write(event)
 
     def author(self, boot_id: str) -> Author:
         """Return who writes this run's letters; raises ConfigError for a wrong template."""

@@ -46,7 +46,7 @@ def _send(session: Session, message: Message, mailer: Mailer) -> bool:
     )
     session.notices += notices
     for notice in notices:
-        session.log_event(events.notice(notice))
+        session.log.write(events.notice(notice))
     if not sent.delivered:
         session.warn(_words(message.user, sent), f"notice {message.user}")
         session.exit_code = Exit.INCOMPLETE

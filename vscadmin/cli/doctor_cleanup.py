@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from vscadmin.cleanup.lock import turned_away
+from vscadmin.cleanup.lock import OFTEN, turned_away
 from vscadmin.cleanup.records import Run
 from vscadmin.cli.checks import Check, Grade, within
-from vscadmin.cli.past import counted, stored, when
+from vscadmin.cli.past import stored
 from vscadmin.errors import (
     ConfigError,
     Exit,
@@ -24,14 +24,13 @@ from vscadmin.errors import (
 from vscadmin.policy.settings import Mode, Notify, Policy
 from vscadmin.procs.machine import Mount, mounts
 from vscadmin.trust import doubts
-from vscadmin.units import HOUR, format_duration, format_size
+from vscadmin.units import HOUR, counted, format_duration, format_moment, format_size
 
 CRON = "/etc/cron.d/vscadmin-cleanup"
 TIMER = "vscadmin-cleanup.timer"
 UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")
 _PATIENCE = 3.0  # seconds for a mail server, a file system, systemctl
 _OLD = HOUR  # of the last completed run: five more were due since
-_OFTEN = 3  # runs turned away
 _VOLATILE = frozenset({"tmpfs", "ramfs"})
 _NETWORK = frozenset(
     {
@@ -190,7 +189,7 @@ def _last_run(last: Run | None, mode: Mode) -> Check:
         return Check("last run", grade, "no run of cleanup has come to its end yet")
     ended = last.started_at if last.finished_at is None else last.finished_at
     age = time.time() - ended
-    words = f"{when(ended)}, {format_duration(age)} ago: {last.outcome}"
+    words = f"{format_moment(ended)}, {format_duration(age)} ago: {last.outcome}"
     is_late = age > _OLD and mode is not Mode.OBSERVE
     return Check("last run", Grade.WARN if is_late else Grade.OK, words)
 
@@ -198,7 +197,7 @@ def _last_run(last: Run | None, mode: Mode) -> Check:
 def _turned_away(path: str) -> Check:
     count = turned_away(path)
     words = f"{counted(count, 'run')} found another one running since the last success"
-    return Check("lock", Grade.WARN if count >= _OFTEN else Grade.OK, words)
+    return Check("lock", Grade.WARN if count >= OFTEN else Grade.OK, words)
 
 
 def _schedule(mode: Mode) -> Check:

@@ -13,7 +13,7 @@ from vscadmin.cli import as_json as js
 from vscadmin.cli import options, past
 from vscadmin.cli.survey import load_policy
 from vscadmin.escape import printable
-from vscadmin.units import format_size
+from vscadmin.units import counted, format_moment, format_size
 
 
 class _Past(NamedTuple):
@@ -73,7 +73,7 @@ def _lines(found: _Past) -> Iterator[str]:
     moments = sorted(at for at, _ in dated)
     dated += _run_lines(found.runs, moments)
     for at, words in sorted(dated, key=itemgetter(0)):
-        yield f"{past.when(at)}  {words}"
+        yield f"{format_moment(at)}  {words}"
     yield _sum(found)
 
 
@@ -109,7 +109,7 @@ def _any(moments: list[float], first: Run, last: Run) -> bool:
 def _row_line(row: list[Run]) -> tuple[float, str]:
     words = past.run_words(row[-1])
     if len(row) > 1:
-        words = f"{len(row)} runs until {past.when(row[-1].started_at)}, {words}"
+        words = f"{len(row)} runs until {format_moment(row[-1].started_at)}, {words}"
     return row[0].started_at, f"{'run':7} {words}"
 
 
@@ -123,7 +123,7 @@ def _sum(found: _Past) -> str:
     refused = sum(each.outcome is Outcome.REFUSED for each in found.runs)
     memory = format_size(sum(each.rss for each in ended))
     return (
-        f"{past.counted(len(found.runs), 'run')} ({refused} refused), "
-        f"{past.counted(len(found.notices), 'notice')} ({failed} failed), "
-        f"{past.counted(len(ended), 'server')} ended ({spared} spared), {memory} given back."
+        f"{counted(len(found.runs), 'run')} ({refused} refused), "
+        f"{counted(len(found.notices), 'notice')} ({failed} failed), "
+        f"{counted(len(ended), 'server')} ended ({spared} spared), {memory} given back."
     )

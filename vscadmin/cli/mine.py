@@ -10,7 +10,6 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
-from vscadmin.cli.past import counted
 from vscadmin.cli.survey import BUILT_IN, Loaded, Survey, load_families, load_policy
 from vscadmin.errors import ConfigError, Exit, NotPermittedError, UsageError
 from vscadmin.escape import printable
@@ -21,7 +20,7 @@ from vscadmin.policy.states import NOTHING_KNOWN, Judged, judge
 from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.families import load_catalogue
 from vscadmin.procs.sight import see
-from vscadmin.units import format_size
+from vscadmin.units import counted, format_size
 
 if TYPE_CHECKING:
     from vscadmin.cleanup.execute import Ended, Fresh

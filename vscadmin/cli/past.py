@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +14,7 @@ from vscadmin.cleanup.records import Delivery, Identity, Notice, Result, Run, Te
 from vscadmin.cli.as_json import moment
 from vscadmin.errors import NotPermittedError
 from vscadmin.escape import printable
-from vscadmin.units import format_size
+from vscadmin.units import format_moment, format_size
 
 if TYPE_CHECKING:
     from vscadmin.cleanup.store_read import Reader
@@ -69,17 +68,6 @@ def since_of(seconds: int | None) -> float:
     return 0.0 if seconds is None else time.time() - seconds
 
 
-def when(at: float) -> str:
-    """Return a moment as a line shows it, local time."""
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return "1 server" or "2 servers"."""
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}" + ("" if number == 1 else plural)
-
-
 def run_words(run: Run) -> str:
     """Say how a run ended."""
     said = str(run.outcome) if run.outcome != "running" else "running, or cut short"
@@ -90,7 +78,7 @@ def notice_words(notice: Notice) -> str:
     """Say what became of a notice."""
     said = _UNFINISHED.get(notice.delivery, str(notice.delivery))
     if notice.not_before is not None and notice.delivery is not Delivery.FAILED:
-        said += f", end not before {when(notice.not_before)}"
+        said += f", end not before {format_moment(notice.not_before)}"
     return _with(said, notice.error)
 
 

@@ -9,6 +9,7 @@ from vscadmin.cleanup.approve import hash_of, objections, share
 from vscadmin.cli.survey import Survey
 from vscadmin.policy.decide import Plan
 from vscadmin.policy.settings import Action
+from vscadmin.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,11 @@ class Intent:
         """Say it in lines; nothing where nothing would be done."""
         lines = []
         if self.notices:
-            lines.append(f"Due now: {_count(self.notices, 'server')} to tell the owner of.")
+            lines.append(f"Due now: {counted(self.notices, 'server')} to tell the owner of.")
         if self.ends:
             waiting = f"; {self.waiting} more wait (max_trees_per_user)" if self.waiting else ""
             lines.append(
-                f"Due now: {_count(self.ends, 'server')} of {_count(self.users, 'user')} to end"
+                f"Due now: {counted(self.ends, 'server')} of {counted(self.users, 'user')} to end"
                 f"{waiting}; plan {self.plan_hash}."
             )
         if self.objections:
@@ -40,10 +41,6 @@ class Intent:
                 f"vscadmin cleanup --approve {self.plan_hash}"
             )
         return tuple(lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def plan_of(found: Survey) -> Plan:

@@ -23,7 +23,7 @@ from vscadmin.policy.decide import Decision, Plan, Step
 from vscadmin.policy.settings import Action, Mode, State
 from vscadmin.policy.states import Judged
 from vscadmin.procs.usage import Usage
-from vscadmin.units import format_duration, format_size
+from vscadmin.units import counted, format_duration, format_moment, format_size
 
 COLUMNS = 100
 _COMMIT = re.compile(rb"[0-9a-f]{40}")
@@ -62,25 +62,20 @@ def show_report(found: Survey, plan: Plan, cpu: Mapping[ProcessKey, float], *, w
 
 def _headline(found: Survey, shown: Sequence[Judged | Decision]) -> Text:
     trees = [each.tree for each in shown]
-    when = datetime.fromtimestamp(found.snapshot.taken_at).strftime("%Y-%m-%d %H:%M")
+    when = format_moment(found.snapshot.taken_at)
     policy = found.loaded
     judged = f"policy {policy.source}" + (f" ({policy.digest[:12]})" if policy.digest else "")
     head = f"{os.uname().nodename}  {when}  {judged}, mode {policy.policy.mode}"
     looked = f"{len(found.snapshot.processes)} processes looked at"
     if not trees:
         of_these = (
-            f" among {_count(len(found.forest.trees), 'server')}" if found.forest.trees else ""
+            f" among {counted(len(found.forest.trees), 'server')}" if found.forest.trees else ""
         )
         return Text(f"{head}\nNo remote-editor server found{of_these}, {looked}.")
     memory = format_size(sum(tree.rss for tree in trees))
     owners = len({tree.root.uid for tree in trees})
-    counted = f"{_count(len(trees), 'server')} of {_count(owners, 'user')}"
-    return Text(f"{head}\n{counted}, {memory} resident; {looked}.\n")
-
-
-def _count(number: int, noun: str) -> str:
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{number} {noun}" + ("" if number == 1 else plural)
+    count = f"{counted(len(trees), 'server')} of {counted(owners, 'user')}"
+    return Text(f"{head}\n{count}, {memory} resident; {looked}.\n")
 
 
 def _report_table(plan: Plan, cpu: Mapping[ProcessKey, float], now: float, *, wide: bool) -> Table:
@@ -162,12 +157,12 @@ def _footnotes(found: Survey, plan: Plan) -> Iterable[str]:
         yield "SINCE ?: no earlier scan is stored, so how long it has been like this is not known."
     if count := sum(each.verdict.state is State.UNKNOWN for each in plan):
         yield (
-            f"{_count(count, 'server')} unknown: something could not be read or looked up"
+            f"{counted(count, 'server')} unknown: something could not be read or looked up"
             + ("." if os.geteuid() == 0 else "; root would see them.")
         )
-    counted = Counter(note for each in plan for note in each.notes)
-    for note, times in counted.items():
-        yield printable(note, 200) + f" ({_count(times, 'server')})"
+    notes = Counter(note for each in plan for note in each.notes)
+    for note, times in notes.items():
+        yield printable(note, 200) + f" ({counted(times, 'server')})"
     if plan:
         yield "Why: vscadmin explain PID"
 
@@ -253,7 +248,7 @@ def _explanation(
     yield "memory", [memory]
     spent = format_duration(tree.cpu_ticks / found.snapshot.ticks_per_second)
     yield "CPU", [f"{usage.cpu_percent:.0f}% of a core now, {spent} in all"]
-    members = [f"{_count(len(tree.members), 'process')}, listening for clients: {tree.servers}"]
+    members = [f"{counted(len(tree.members), 'process')}, listening for clients: {tree.servers}"]
     yield "members", members + [f"agent: {name}" for name in tree.agents]
     if usage.terminals:
         yield "terminals", [", ".join(usage.terminals)]

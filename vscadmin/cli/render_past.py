@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from vscadmin.cleanup.records import Delivery, Notice
-from vscadmin.cli.past import counted, when
 from vscadmin.cli.render import console
 from vscadmin.escape import printable
 from vscadmin.model import Tree
 from vscadmin.policy.settings import Mode
 from vscadmin.policy.states import Judged
-from vscadmin.units import format_duration, format_size
+from vscadmin.units import counted, format_duration, format_moment, format_size
 
 if TYPE_CHECKING:
     from vscadmin.cli.replay import Rehearsed
@@ -34,7 +33,7 @@ def _table(*columns: str, right: str = "") -> Table:
 
 
 def _at(at: float | None) -> str:
-    return _NEVER if at is None else when(at)
+    return _NEVER if at is None else format_moment(at)
 
 
 def show_notices(notices: Sequence[Notice], *, wide: bool) -> None:
@@ -49,7 +48,7 @@ def show_notices(notices: Sequence[Notice], *, wide: bool) -> None:
         if each.error:
             arrived += f": {printable(each.error, 200)}"
         table.add_row(
-            when(each.created_at),
+            format_moment(each.created_at),
             Text(printable(each.user)),
             str(each.identity.pid),
             Text(printable(each.product)),
@@ -80,7 +79,7 @@ def _would_end(found: Rehearsed) -> Table:
     )
     for each in found.ended:
         table.add_row(
-            when(each.at),
+            format_moment(each.at),
             Text(printable(each.user)),
             str(each.identity.pid),
             Text(printable(each.product)),
@@ -141,7 +140,7 @@ def _own_table(judged: Sequence[Judged], now: float) -> Table:
         table.add_row(
             str(tree.root.pid),
             Text(printable(tree.title)),
-            when(tree.started_at),
+            format_moment(tree.started_at),
             format_duration(now - tree.started_at),
             _in_use(tree),
             str(len(tree.members)),

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import click
 
-from vscadmin.cleanup.look import cpu_spans, wants_groups
+from vscadmin.cleanup.look import look, remembered
 from vscadmin.errors import ConfigError, Exit, StoreError, UsageError
 from vscadmin.model import Owner, ProcessKey, Snapshot, Tree
 from vscadmin.policy.settings import Policy, Scope
@@ -20,7 +20,7 @@ from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.families import load_catalogue
 from vscadmin.procs.owners import uid_of
 from vscadmin.procs.scan import boot_id
-from vscadmin.procs.sight import Sight, see
+from vscadmin.procs.sight import Sight
 from vscadmin.procs.trees import Forest
 from vscadmin.trust import doubts
 
@@ -136,9 +136,7 @@ def survey(policy_path: str | None, catalogue_dir: str | None) -> Survey:
     loaded = load_policy(policy_path)
     catalogue = load_families(loaded, catalogue_dir)
     memory = _remember(loaded.policy)
-    groups = wants_groups(loaded.policy)
-    seen = see(catalogue, with_groups=groups, recorded=memory.recorded)
-    return Survey(loaded, catalogue, seen, memory)
+    return Survey(loaded, catalogue, look(loaded.policy, catalogue, memory.recorded), memory)
 
 
 def _remember(policy: Policy) -> Memory:
@@ -151,8 +149,8 @@ def _remember(policy: Policy) -> Memory:
         if (store := Reader.open(policy.store.path)) is None:
             return NO_MEMORY
         with store:
-            boot, now = boot_id(), time.time()
-            histories = store.histories(boot, cpu_spans=cpu_spans(policy), now=now)
+            boot = boot_id()
+            histories = remembered(store, policy, boot, time.time())
             return Memory(store.recorded(boot), histories)
     except StoreError as error:
         return Memory(problem=str(error))

@@ -35,7 +35,7 @@ def take_snapshot(
     """
     boot, boot_time = boot_id(), _boot_time()
     processes, unreadable = read_processes()
-    ourselves = _ourselves(processes)
+    ourselves = ourselves_in(processes)
     sighted = sightings(processes.values(), catalogue, ourselves)
     near, maybe = concerned(processes, sighted, recorded or {})
     details = read_details(processes, near)
@@ -100,12 +100,12 @@ def read_process(pid: int) -> Process:
     /proc/PID itself belongs to its effective uid, dumpable or not.
     """
     folder = f"/proc/{pid}"
-    stat = _read_some(f"{folder}/stat", _STAT_LIMIT)
-    cmdline = _read_some(f"{folder}/cmdline", CMDLINE_LIMIT)
+    stat = read_some(f"{folder}/stat", _STAT_LIMIT)
+    cmdline = read_some(f"{folder}/cmdline", CMDLINE_LIMIT)
     return parse_process(stat, cmdline, os.stat(folder).st_uid, _PAGE)
 
 
-def _ourselves(processes: Mapping[int, Process]) -> frozenset[int]:
+def ourselves_in(processes: Mapping[int, Process]) -> frozenset[int]:
     """Return this process and all its ancestors."""
     found: set[int] = set()
     pid = os.getpid()
@@ -157,7 +157,7 @@ def _read_detail(pid: int) -> Detail:
 
 def _read_status(folder: str) -> Status | None:
     try:
-        return parse_status(_read_some(f"{folder}/status", _FILE_LIMIT))
+        return parse_status(read_some(f"{folder}/status", _FILE_LIMIT))
     except (OSError, ValueError):
         return None
 
@@ -192,12 +192,12 @@ def _read_link(path: str, place: int | None = None) -> str | None:
 
 def _read(path: str) -> bytes | None:
     try:
-        return _read_some(path, _FILE_LIMIT)
+        return read_some(path, _FILE_LIMIT)
     except OSError:
         return None
 
 
-def _read_some(path: str, limit: int) -> bytes:
+def read_some(path: str, limit: int) -> bytes:
     """Read at most *limit* bytes with plain system calls: a file object would cost twice."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

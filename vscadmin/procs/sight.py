@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from vscadmin.model import Owner, ProcessKey, Snapshot
 from vscadmin.procs.catalogue import Catalogue
 from vscadmin.procs.owners import owners
 from vscadmin.procs.scan import take_snapshot
-from vscadmin.procs.trees import Forest, find_trees
+from vscadmin.procs.trees import Forest, find_trees, logins
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sight:
     """Everything that one look gave, before any of it is judged."""
 
     snapshot: Snapshot
     forest: Forest
     owners: Mapping[int, Owner]
+
+    @cached_property
+    def logins(self) -> dict[int, str]:
+        """Who is logged in outside every tree, by uid."""
+        return logins(self.snapshot, self.forest)
 
     @property
     def is_partial(self) -> bool:

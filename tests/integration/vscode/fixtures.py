@@ -6,13 +6,15 @@ import contextlib
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.integration.vscode import server
+from tests.integration.vscode import client, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,26 @@ def stopped_afterwards(running: server.RunningServer) -> Iterator[server.Running
         yield running
     finally:
         server.stop(running)
+
+
+@contextlib.contextmanager
+def window(running: server.RunningServer) -> Iterator[subprocess.Popen[bytes]]:
+    """Open an editor's window in a process of its own, that a test can kill."""
+    where = (
+        ["--port", str(running.port)]
+        if running.port is not None
+        else ["--socket", str(running.socket_path)]
+    )
+    argv = [sys.executable, client.__file__, *where, "--token", running.token]
+    argv += ["--commit", running.commit, "--extension-host"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        try:
+            assert program.stdout.readline() == b"connected\n"
+            yield program
+        finally:
+            program.kill()
+            program.wait(10)
 
 
 @pytest.fixture
