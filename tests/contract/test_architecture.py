@@ -25,7 +25,11 @@ ARROWS = {
     "procs": _LEAVES | {"procs"},
     "policy": _LEAVES | {"policy"},
     "cleanup": _LEAVES | {"cleanup", "policy", "procs", "trust", "logs"},
-    "cli": _LEAVES | {"cli", "cleanup", "config", "logs", "policy", "procs", "trust"},
+    "proxy": _LEAVES | {"proxy"},
+    "slurm": _LEAVES | {"slurm"},
+    "sites": _LEAVES | {"trust"},
+    "cli": _LEAVES
+    | {"cli", "cleanup", "config", "logs", "policy", "procs", "proxy", "sites", "slurm", "trust"},
     "__main__": {"cli"},
 }
 PURE = {
@@ -35,7 +39,7 @@ PURE = {
     "policy/settings.py", "policy/quiet.py", "policy/states.py", "policy/protect.py",
     "policy/rules.py", "policy/ladder.py", "policy/decide.py", "policy/text.py",
     "cleanup/records.py", "cleanup/approve.py", "cleanup/recipients.py", "cleanup/replay.py",
-    "cleanup/look.py", "cleanup/facts.py", "cleanup/events.py", "cleanup/splay.py",
+    "cleanup/facts.py", "cleanup/events.py", "cleanup/splay.py",
     "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py",
 }  # fmt: skip
 FORBIDDEN = {"os", "socket", "subprocess", "signal", "time", "structlog", "click", "psutil"}

@@ -14,6 +14,7 @@ from tests.builders import (
     ADA,
     BOOT,
     CATALOGUE,
+    COMMIT,
     LEGACY,
     NOW,
     child,
@@ -28,7 +29,7 @@ from vscadmin import units
 from vscadmin.config import parse_policy
 from vscadmin.errors import ConfigError
 from vscadmin.escape import printable
-from vscadmin.model import Connections, Place
+from vscadmin.model import Connections, Place, Process
 from vscadmin.policy.decide import Scene, decide
 from vscadmin.policy.quiet import first_allowed, parse_quiet_hours
 from vscadmin.policy.settings import (
@@ -143,29 +144,54 @@ def test_a_duration_is_digits_and_one_unit_or_refused(text: str) -> None:
     assert seconds == int(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]]
 
 
-PARENTS = st.lists(st.integers(0, 12), min_size=12, max_size=12)
-
-
-@given(
-    PARENTS,
-    st.sets(st.integers(1, 12), max_size=3),
-    st.lists(st.integers(0, 9), min_size=12, max_size=12),
+# Twelve processes from pid 10 on: below each other, below pid 1, or below one that is gone.
+PARENTS = st.sampled_from([0, 1, 1, *range(10, 22)])
+AGES = st.integers(0, 2)
+OTHER = LEGACY.replace(COMMIT, COMMIT[::-1])
+KINDS = st.sampled_from(["launcher", "server", "child", "program", "tini", "bash"])
+FOLDERS = st.sampled_from([LEGACY, OTHER])
+ROWS = st.tuples(PARENTS, AGES, KINDS, FOLDERS)
+TABLES = st.lists(ROWS, max_size=12).map(
+    lambda rows: [someone(pid, *each) for pid, each in enumerate(rows, 10)]
 )
-def test_no_process_is_in_two_trees(parents: list[int], roots: set[int], ages: list[int]) -> None:
+
+
+def someone(pid: int, ppid: int, age: int, kind: str, folder: str) -> Process:
+    """Return a process of a table: a part of a server, something in its folder, or a stranger."""
+    if kind == "launcher":
+        return launcher(pid, folder, ppid=ppid, age=age)
+    if kind == "server":
+        return server(pid, ppid, folder=folder, age=age)
+    if kind == "child":
+        return child(pid, ppid, "extensionHost", folder, age=age)
+    return process(pid, f"{folder}/{kind}" if kind == "program" else kind, ppid=ppid, age=age)
+
+
+@given(TABLES, st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=4))
+def test_no_process_is_in_two_trees(table: list[Process], seen: list[tuple[int, int]]) -> None:
     """Whatever the table says, loops and reused pids included."""
-    table = [
-        (
-            launcher(pid, ppid=ppid, age=age)
-            if pid in roots
-            else process(pid, "sleep", ppid=ppid, age=age)
-        )
-        for pid, (ppid, age) in enumerate(zip(parents, ages, strict=True), 1)
-    ]
-    trees = find_trees(snapshot(table, ourselves=frozenset({1})), CATALOGUE).trees
+    keys = dict(enumerate(each.key for each in table))
+    recorded = {keys[one]: keys[root] for one, root in seen if keys.keys() >= {one, root}}
+    ourselves = frozenset({10})
+    trees = find_trees(snapshot(table, ourselves=ourselves), CATALOGUE, recorded).trees
     members = [member.pid for each in trees for member in each.members]
     assert len(members) == len(set(members))
-    assert 1 not in members
-    assert {each.root.pid for each in trees} <= roots
+    assert 10 not in members
+    assert all(CATALOGUE.match(each.root.argv) for each in trees)
+
+
+@given(st.lists(ROWS, max_size=12))
+def test_a_server_inside_another_tree_is_part_of_it(rows: list[tuple[int, int, str, str]]) -> None:
+    """What a member started is a member, of that tree alone."""
+    rows.sort(key=lambda row: -row[1])  # the eldest first: nobody is older than a parent
+    table = [
+        someone(pid, above if above < pid else 1, age, kind, folder)
+        for pid, (above, age, kind, folder) in enumerate(rows, 10)
+    ]
+    trees = find_trees(snapshot(table), CATALOGUE).trees
+    owner = {member.pid: each.root.pid for each in trees for member in each.members}
+    assert len(owner) == sum(len(each.members) for each in trees)
+    assert all(owner[each.pid] == owner[each.ppid] for each in table if each.ppid in owner)
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.booleans())

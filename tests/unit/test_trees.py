@@ -18,7 +18,7 @@ from tests.builders import (
     server,
     snapshot,
 )
-from vscadmin.model import NetTable, Process, UnixSocket
+from vscadmin.model import Detail, NetTable, Process, UnixSocket
 from vscadmin.procs.trees import concerned, executables_in, find_trees, sightings
 
 TABLE = {
@@ -177,3 +177,87 @@ def test_a_tunnel_inside_a_server_is_used_by_its_own_client() -> None:
     (tree,) = find_trees(snapshot(table, details, unix=unix), CATALOGUE).trees
     assert tree.product == "vscode"
     assert len(tree.connections.clients) == 1
+
+
+OTHER = LEGACY.replace(COMMIT, COMMIT[::-1])
+
+
+def second(folder: str = OTHER) -> tuple[Process, ...]:
+    """Return a host that outlived its server, and below it a shell that started a server anew."""
+    return (
+        child(4001, 1, "extensionHost", age=9000, sid=4000),
+        process(4002, "bash", ppid=4001, age=8000),
+        launcher(4003, folder, ppid=4002, age=7000),
+        server(4004, 4003, folder=folder, age=6900),
+    )
+
+
+def grown(*table: Process, **facts: object) -> dict[int, list[int]]:
+    """Return the members by root; fails where a process is in two trees."""
+    trees = find_trees(snapshot(table), CATALOGUE, **facts).trees  # type: ignore[arg-type]
+    pids = [each.pid for tree in trees for each in tree.members]
+    assert len(pids) == len(set(pids))
+    return {tree.root.pid: sorted(each.pid for each in tree.members) for tree in trees}
+
+
+def test_a_server_started_below_a_leftover_is_part_of_it() -> None:
+    assert grown(*second()) == {4001: [4001, 4002, 4003, 4004]}
+
+
+@pytest.mark.parametrize(
+    ("holder", "listener"),
+    [(4001, 4004), (4004, 4004)],
+    ids=["the leftover", "the inner server"],
+)
+def test_a_leftover_and_its_inner_server_are_in_use_if_either_is(
+    holder: int, listener: int
+) -> None:
+    table = {each.pid: each for each in second()}
+    held: dict[int, frozenset[int]] = {listener: frozenset({1})}
+    held[holder] = held.get(holder, frozenset()) | {2}
+    details: dict[int, Detail] = {pid: detail(table[pid], sockets=s) for pid, s in held.items()}
+    tcp = (listening(4711, 1), established(4711 if holder == listener else 4000, 5000, 2))
+    (tree,) = find_trees(snapshot(table.values(), details, tcp=tcp), CATALOGUE).trees
+    assert tree.servers == 1
+    assert len(tree.connections.clients) == 1
+
+
+def test_a_server_below_an_adopted_process_is_part_of_the_tree_that_has_it() -> None:
+    """As before its parent died: it belonged to the outer server then, too."""
+    outer = (launcher(10, age=9900), server(11, 10, age=9800))
+    assert grown(*outer, *second()) == {10: [10, 11, 4001, 4002, 4003, 4004]}
+    shell = process(4002, "bash", age=8000)
+    inner = second()[2:]
+    assert grown(*outer, shell, *inner) == {10: [10, 11], 4003: [4003, 4004]}
+    recorded = {shell.key: outer[0].key}
+    found = grown(*outer, shell, *inner, recorded=recorded)
+    assert found == {10: [10, 11, 4002, 4003, 4004]}
+
+
+def test_what_an_inner_server_had_adopted_comes_with_it() -> None:
+    outer = (launcher(10, age=9900), server(11, 10, age=9800))
+    old, young = (
+        child(pid, 1, "fileWatcher", folder=OTHER, age=age) for pid, age in ((20, 9500), (21, 50))
+    )
+    assert grown(*outer, *second(), old, young) == {10: [10, 11, 20, 21, 4001, 4002, 4003, 4004]}
+    assert grown(*second(), old, young) == {4001: [20, 21, 4001, 4002, 4003, 4004]}
+
+
+def test_a_server_below_a_process_of_its_own_folder_is_not_whose_it_was() -> None:
+    """It is younger than what it would have lost; only where there is no other is it home."""
+    assert grown(*second(LEGACY)) == {4003: [4001, 4002, 4003, 4004]}
+    outer = (launcher(10, age=9900), server(11, 10, age=9800))
+    assert grown(*outer, *second(LEGACY)) == {10: [10, 11, 4001, 4002, 4003, 4004]}
+
+
+def test_a_server_below_a_stranger_that_lost_its_parent_is_a_tree_of_its_own() -> None:
+    shell = process(4002, "bash", age=8000)
+    assert grown(shell, *second()[2:]) == {4003: [4003, 4004]}
+
+
+def test_orphans_that_started_in_one_tick_are_settled_outermost_first() -> None:
+    """A sub-reaper below a leftover: what it adopted is an orphan inside another's family."""
+    reaper = process(4010, "tini", ppid=4011, age=60)
+    host = child(4011, 1, "extensionHost", age=60)
+    inner = child(4009, 4010, "extensionHost", folder=OTHER, age=60)
+    assert grown(inner, reaper, host) == {4011: [4009, 4010, 4011]}

@@ -9,7 +9,7 @@ the executable: never a substring, never the process's name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase, translate
@@ -263,6 +263,23 @@ def _same_file(wanted: tuple[str, ...], actual: tuple[str, ...]) -> bool:
         return folder != () and actual[-len(folder) - 1 : -1] == folder
     tail = wanted[1:] or wanted
     return actual[-len(tail) :] == tail
+
+
+def lies_in(argv: tuple[bytes, ...], exe: bytes | None, folders: Collection[bytes]) -> bool:
+    """Whether argv[0], its script or the executable is below one of *folders*."""
+    if not argv or not folders:
+        return False
+    spelled = (argv[0], script_of(argv), exe)
+    sane = (path for path in spelled if path and b"/../" not in path)
+    return any(above in folders for path in sane for above in _above(path))
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """Yield every directory above *path*, "/" left out."""
+    at = path.find(b"/", 1)
+    while at > 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
 
 
 def _fitting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from vscadmin.model import Process
 
@@ -41,6 +41,18 @@ class Kinship:
             seen.add(above.pid)
             yield above
             above = self.parent(above)
+
+    def depth(self, process: Process) -> int:
+        """Return how many ancestors *process* has."""
+        return sum(1 for _ in self.ancestors(process))
+
+    def outermost(self, pids: Collection[int]) -> list[int]:
+        """Return those of *pids* that are below no other of them, in order."""
+        return [
+            pid
+            for pid in sorted(pids)
+            if not any(above.pid in pids for above in self.ancestors(self._processes[pid]))
+        ]
 
     def family(self, pid: int) -> list[int]:
         """Return *pid* and all its descendants."""

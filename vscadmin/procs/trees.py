@@ -9,12 +9,12 @@ of several servers in one folder such a process belongs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vscadmin.escape import command_line
 from vscadmin.model import Client, Detail, Place, Process, ProcessKey, Snapshot, Tree
-from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, script_of
+from vscadmin.procs.catalogue import Catalogue, Match, Role, exe_agrees, lies_in
 from vscadmin.procs.clients import Party, Sockets, connections, stated
 from vscadmin.procs.kinship import Kinship, parent_words
 from vscadmin.procs.stat import whereabouts
@@ -59,7 +59,7 @@ def concerned(
     for process in processes.values() if sighted else ():
         if process.uid not in owners or process.pid in near or not kin.is_orphan(process):
             continue
-        if process.key in recorded or _lies_in(process, None, folders):
+        if process.key in recorded or lies_in(process.argv, None, folders):
             near.update(kin.family(process.pid))
         else:
             maybe.add(process.pid)
@@ -74,7 +74,7 @@ def executables_in(
 ) -> set[int]:
     """Return those of *exes* that lie in the folder of a sighted server, with descendants."""
     folders = set(_folders(sighted, sighted, details))
-    found = [pid for pid, exe in exes.items() if _lies_in(processes[pid], exe, folders)]
+    found = [pid for pid, exe in exes.items() if lies_in(processes[pid].argv, exe, folders)]
     if not found:
         return set()
     kin = Kinship(processes)
@@ -98,23 +98,6 @@ def _folders(
             yield exe.removesuffix(b" (deleted)").rpartition(b"/")[0]
 
 
-def _lies_in(process: Process, exe: bytes | None, folders: Collection[bytes]) -> bool:
-    """Whether argv[0], the script or the executable of *process* is below one of *folders*."""
-    if not process.argv or not folders:
-        return False
-    spelled = (process.argv[0], script_of(process.argv), exe)
-    sane = (path for path in spelled if path and b"/../" not in path)
-    return any(above in folders for path in sane for above in _above(path))
-
-
-def _above(path: bytes) -> Iterator[bytes]:
-    """Yield every directory above *path*, "/" left out."""
-    at = path.find(b"/", 1)
-    while at > 0:
-        yield path[:at]
-        at = path.find(b"/", at + 1)
-
-
 @dataclass(slots=True)
 class _Sapling:
     """A tree in the making."""
@@ -125,6 +108,18 @@ class _Sapling:
     pids: list[int]
     folders: set[bytes]
     adopted: set[int] = field(default_factory=set)
+
+
+def _join(home: _Sapling, family: list[int], grown: list[_Sapling]) -> None:
+    """Move *family* into *home*, and the trees of *grown* that grow out of it."""
+    inner = [each for each in grown if each is not home and each.root.pid in family]
+    for each in inner:
+        grown.remove(each)
+        home.folders |= each.folders
+    others = {pid for each in grown if each is not home for pid in each.pids}
+    joining = {*family, *(pid for each in inner for pid in each.pids)} - others
+    home.adopted |= joining.difference(home.pids)
+    home.pids = list({*home.pids, *joining} - others)
 
 
 class _Forester:
@@ -166,46 +161,51 @@ class _Forester:
         return self.snapshot.details.get(pid, Detail())
 
     def saplings(self) -> list[_Sapling]:
-        """Return the servers' trees first, then what outlived its server."""
+        """Return the servers' trees first, then what outlived its server.
+
+        That may have started another server since, which is part of its tree, as it would be
+        with the first one still there: no process is in two trees.
+        """
         grown = [self._plant(pid, leftover=False) for pid in self._roots()]
         taken = {pid for sapling in grown for pid in sapling.pids}
-        for process in sorted(self._strays(taken), key=lambda each: each.start_ticks):
-            if process.pid in taken:
+        for stray in self._strays(taken):
+            if stray.pid in taken:
                 continue
-            family = [pid for pid in self.kin.family(process.pid) if pid not in taken]
-            if (home := self._home(process, grown)) is not None:
-                home.pids += family
-                home.adopted.update(family)
-            elif process.pid in self.matches:
-                grown.append(self._plant(process.pid, leftover=True))
-            else:
-                continue
-            taken.update(family)
+            family = self._family(stray.pid)
+            home = self._home(stray, family, grown)
+            if home is None and stray.pid in self.matches:
+                home = self._plant(stray.pid, leftover=True)
+                grown.append(home)
+            if home is not None:
+                _join(home, family, grown)
+                taken.update(family)
         return grown
 
     def _roots(self) -> list[int]:
-        """Return the servers that are not inside another server's tree."""
+        """Return the servers that are not below another server."""
         servers = {pid for pid, match in self.matches.items() if match.pattern.role is Role.ROOT}
-        return [
-            pid
-            for pid in sorted(servers)
-            if not any(above.pid in servers for above in self.kin.ancestors(self.processes[pid]))
-        ]
+        return self.kin.outermost(servers)
 
     def _plant(self, pid: int, *, leftover: bool) -> _Sapling:
-        pids = [member for member in self.kin.family(pid) if member not in self.snapshot.ourselves]
+        pids = self._family(pid)
         folders = set(_folders(pids, self.matches, self.snapshot.details))
         return _Sapling(self.processes[pid], self.matches[pid], leftover, pids, folders)
 
-    def _strays(self, taken: set[int]) -> Iterator[Process]:
-        """Yield the orphans that pass two read and no tree has yet."""
-        for pid in self.snapshot.details:
-            process = self.processes.get(pid)
-            if process and pid not in taken and self.kin.is_orphan(process):
-                yield process
+    def _family(self, pid: int) -> list[int]:
+        return [each for each in self.kin.family(pid) if each not in self.snapshot.ourselves]
 
-    def _home(self, stray: Process, grown: list[_Sapling]) -> _Sapling | None:
-        """Return the tree that an adopted process belongs to, None when that is not certain."""
+    def _strays(self, taken: set[int]) -> list[Process]:
+        """Return the orphans that pass two read and no tree has yet, the outermost first."""
+        free = self.processes.keys() & self.snapshot.details.keys() - taken
+        strays = [self.processes[pid] for pid in free if self.kin.is_orphan(self.processes[pid])]
+        return sorted(strays, key=lambda each: (each.start_ticks, self.kin.depth(each), each.pid))
+
+    def _home(self, stray: Process, family: list[int], grown: list[_Sapling]) -> _Sapling | None:
+        """Return the tree that an adopted process belongs to, None when that is not certain.
+
+        A server that *family*, the stray's, has started is not the one that the stray has
+        lost: it is home only where there is no other.
+        """
         if stray.pid in self.snapshot.ourselves:
             return None
         root = self.recorded.get(stray.key)
@@ -214,11 +214,16 @@ class _Forester:
         near = known or [
             sapling
             for sapling in grown
-            if sapling.root.uid == stray.uid and _lies_in(stray, exe, sapling.folders)
+            if sapling.root.uid == stray.uid and lies_in(stray.argv, exe, sapling.folders)
         ]
         near = self._in_reach(stray, near)
+        near = [sapling for sapling in near if sapling.root.pid not in family] or near
         if len(near) > 1:
-            near = [sapling for sapling in near if self._shares_session(stray, sapling)]
+            near = [
+                sapling
+                for sapling in near
+                if any(self.processes[pid].sid == stray.sid for pid in sapling.pids)
+            ]
         return near[0] if len(near) == 1 else None
 
     def _in_reach(self, stray: Process, near: list[_Sapling]) -> list[_Sapling]:
@@ -230,9 +235,6 @@ class _Forester:
         where = self._place(stray.pid)
         same = [sapling for sapling in near if self._place(sapling.root.pid) == where]
         return near if not same and where[0] is Place.HERE else same
-
-    def _shares_session(self, stray: Process, sapling: _Sapling) -> bool:
-        return any(self.processes[pid].sid == stray.sid for pid in sapling.pids)
 
     def companions(self, saplings: list[_Sapling], uid: int) -> frozenset[int]:
         """Return the sockets of the helpers that serve the servers of *uid*."""
