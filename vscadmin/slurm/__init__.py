@@ -1,0 +1,1 @@
+"""The scheduler: one interface, squeue and pyslurm behind it."""
