@@ -25,7 +25,7 @@ ARROWS = {
     "procs": _LEAVES | {"procs"},
     "policy": _LEAVES | {"policy"},
     "cleanup": _LEAVES | {"cleanup", "policy", "procs", "trust", "logs"},
-    "proxy": _LEAVES | {"proxy"},
+    "proxy": _LEAVES | {"proxy", "sites", "trust"},
     "slurm": _LEAVES | {"slurm"},
     "sites": _LEAVES | {"trust"},
     "cli": _LEAVES
@@ -41,6 +41,10 @@ PURE = {
     "cleanup/records.py", "cleanup/approve.py", "cleanup/recipients.py", "cleanup/replay.py",
     "cleanup/facts.py", "cleanup/events.py", "cleanup/splay.py",
     "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py",
+    "proxy/rewrite.py", "proxy/bind.py", "proxy/redact.py", "proxy/binding.py",
+    "slurm/chatter.py", "slurm/fields.py", "slurm/job.py", "slurm/listing.py",
+    "slurm/progress.py", "slurm/reasons.py", "slurm/row.py", "slurm/running.py",
+    "slurm/waiting.py", "slurm/watching.py", "slurm/wording.py", "cli/session_list.py",
 }  # fmt: skip
 FORBIDDEN = {"os", "socket", "subprocess", "signal", "time", "structlog", "click", "psutil"}
 FORBIDDEN |= {"threading", "ctypes", "pathlib", "shutil", "random"}

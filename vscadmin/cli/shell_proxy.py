@@ -1,0 +1,97 @@
+"""`vscode-shell-proxy`: prepare a session in a child, then carry it.
+
+The process that stays for hours imports little: what reads the command line, proxy.toml and
+the plugins is a child that ends before the session begins. See docs/adr/0008.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from vscadmin.errors import Exit, VscadminError
+from vscadmin.proxy.launch import Launch, load
+
+_NAME = "vscode-shell-proxy"
+
+
+def main() -> NoReturn:
+    """Run a session; argv holds the path that was called, then the user's own arguments."""
+    invoked_as, *argv = sys.argv[1:]
+    prepared = _in_a_child(invoked_as, argv)
+    if not isinstance(prepared, Launch):
+        sys.exit(prepared)
+    try:
+        sys.exit(_carry(prepared))
+    except VscadminError as error:
+        sys.exit(_refused(error))
+    except Exception as error:  # the last line of defence
+        sys.exit(_bug(error))
+
+
+def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
+    """Return what is to be done, or the exit status where that was all."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        status = int(Exit.BUG)
+        try:
+            status = _prepare(invoked_as, argv, writer)
+        finally:
+            os._exit(status)
+    os.close(writer)
+    import vscadmin.proxy.session  # noqa: F401, PLC0415 - while the child prepares
+
+    with os.fdopen(reader, "rb") as result:
+        data = result.read()
+    _, waited = os.waitpid(pid, 0)
+    return load(data) if data else os.waitstatus_to_exitcode(waited)
+
+
+def _prepare(invoked_as: str, argv: list[str], writer: int) -> int:
+    """Read everything there is to read and write the launch to *writer*, in the child."""
+    try:
+        from vscadmin.proxy.prepare import Said, prepare  # noqa: PLC0415 - only in the child
+
+        prepared = prepare(argv, invoked_as, os.environ, pid=os.getppid())
+        if isinstance(prepared, Said):
+            print(prepared.text, end="", flush=True)
+            return prepared.exit_code
+        with os.fdopen(writer, "wb") as result:
+            result.write(prepared.dump())
+    except VscadminError as error:
+        return _refused(error)
+    except BrokenPipeError:
+        return Exit.DONE
+    except Exception as error:  # the last line of defence
+        return _bug(error)
+    return Exit.DONE
+
+
+def _carry(launch: Launch) -> int:
+    from vscadmin.proxy.journal import Journal  # noqa: PLC0415 - not in the child
+    from vscadmin.proxy.session import Session  # noqa: PLC0415
+
+    scheduler = None
+    if launch.uses_slurm:
+        from vscadmin.slurm.watching import Watching  # noqa: PLC0415
+
+        scheduler = Watching()
+    return Session(launch, Journal(launch.log_file, launch.verbosity), scheduler).run()
+
+
+def _refused(error: VscadminError) -> int:
+    for line in str(error).splitlines():
+        print(f"{_NAME}: {line}", file=sys.stderr)
+    return error.exit_code
+
+
+def _bug(error: Exception) -> int:
+    from vscadmin.logs import log_bug  # noqa: PLC0415 - structlog costs 0.1 s, bugs are rare
+
+    where = log_bug(error)
+    seen = f"; the details are in {where}" if where else ""
+    print(f"{_NAME}: a bug: {type(error).__name__}{seen}. Please report it.", file=sys.stderr)
+    return Exit.BUG

@@ -1,0 +1,230 @@
+"""The agent: the proxy's other half, in the job, on the compute node.
+
+It dials back to the proxy (in direct mode it is dialled), starts the user's shell, dials the
+editor's server for each connection of the client, and sees to it that nothing outlives the
+session: when the control connection ends it ends the shell, and the job, where that is ours.
+
+It is sent as source and kept on no disk: standard library of Python 3.6 only.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+
+from vscadmin.proxy import wire
+from vscadmin.proxy.forwards import Forwards
+from vscadmin.proxy.link import Control, read_backend, read_exactly, tcp
+from vscadmin.proxy.loop import Loop
+from vscadmin.proxy.reach import Reach
+from vscadmin.proxy.relay import Relay
+from vscadmin.proxy.shell import Shell, login_environment
+from vscadmin.proxy.signals import Signals, restore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+NO_CONTROL = 69  # EX_UNAVAILABLE: proxy and agent did not come together
+_UNUSABLE = (99, 126, 127)  # what the boot script takes for a Python that did not start
+_TOGETHER = 20.0  # s for proxy and agent to come together
+_STRANGER = 1.0  # s to let somebody else hold up the one we wait for
+_PAUSE = 0.01  # s between two looks at what only takes a moment
+_GRACE = 0.1  # s from SIGTERM to SIGKILL for what is left of the shell
+
+
+class Order:
+    """What the proxy wants: plain values, they come as Python text behind the source."""
+
+    def __init__(
+        self,
+        *,
+        key: bytes,
+        mark: str,
+        address: str,
+        port: int,
+        environment: "Mapping[str, str | None]",
+        shell: "Sequence[str]",
+        forwards: "Sequence[str]",
+        scancel: bool,
+    ) -> None:
+        self.key = key
+        self.mark = mark.encode()
+        self.address = address  # relay: the proxy's; direct: our own
+        self.port = port  # 0: direct, the proxy dials us
+        self.environment = environment
+        self.shell = shell
+        self.forwards = forwards
+        self.scancel = scancel
+
+
+def main(order: Order) -> None:
+    """Run a session's agent; its exit status is the shell's, or 1 where that would mislead."""
+    try:
+        control = _dial_back(order) if order.port else _be_dialled(order)
+    except OSError as error:
+        node = os.uname().nodename
+        way = (
+            f"{node} cannot reach {order.address}:{order.port}"
+            if order.port
+            else (f"nobody came from the login node to {order.address}")
+        )
+        _say_here(f"{way}: {error.strerror or error}")
+        sys.exit(NO_CONTROL)
+    agent = Agent(order, control)
+    status = agent.run()
+    sys.exit(1 if status in _UNUSABLE else status)
+
+
+def _dial_back(order: Order) -> socket.socket:
+    connection = socket.create_connection((order.address, order.port), _TOGETHER)
+    said = wire.greeting(wire.CONTROL)
+    connection.sendall(wire.greet(order.key, said))
+    if not wire.is_answer(order.key, said, read_exactly(connection, wire.PROOF_SIZE)):
+        raise OSError(0, "who answers there is not the proxy")
+    return connection
+
+
+def _be_dialled(order: Order) -> socket.socket:
+    """Listen on the node's own address, say where on stdout, and take the first who proves."""
+    family = socket.AF_INET6 if ":" in order.address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.bind((order.address, 0))
+        listener.listen(16)
+        listener.settimeout(_TOGETHER)
+        os.write(1, b"%s %d\n" % (order.mark, listener.getsockname()[1]))
+        end = time.monotonic() + _TOGETHER
+        while time.monotonic() < end:
+            connection = listener.accept()[0]
+            connection.settimeout(_STRANGER)
+            try:
+                said = wire.read_greeting(order.key, read_exactly(connection, wire.GREETING_SIZE))
+                if said is not None and said.kind == wire.CONTROL:
+                    connection.sendall(wire.answer(order.key, said))
+                    return connection
+            except OSError:
+                pass
+            connection.close()
+    raise OSError(0, "none of who came was the proxy")
+
+
+class Agent:
+    """One session on the compute node."""
+
+    def __init__(self, order: Order, control: socket.socket) -> None:
+        self._order = order
+        self._loop = Loop()
+        self._relay = Relay(self._loop)
+        self._control = Control(self._loop, control, self._received, self._lost)
+        home = tcp(order.address, order.port)
+        self._reach = Reach(self._loop, self._relay, order.key, home, self._failed)
+        self._wanting: dict[int, socket.socket] = {}
+        self._forwards = Forwards(self._loop, order.forwards, self._wanted)
+        job = dict(order.environment)
+        job.update(self._forwards.environment)
+        environment = login_environment(os.environ, job)
+        self._shell = Shell(
+            self._loop,
+            self._shell_ended,
+            self._say,
+            mark=order.mark,
+            environment=environment,
+            prefix=order.shell,
+        )
+        self._status = NO_CONTROL
+        callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._reap}
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            callbacks[number] = self._signalled
+        Signals(self._loop, callbacks)
+
+    def run(self) -> int:
+        """Serve until the shell or the control connection ends; return the exit status."""
+        self._shell.start()
+        self._loop.run()
+        self._forwards.close()
+        self._relay.close_all()
+        self._sweep()
+        self._control.close()
+        return self._status
+
+    def _received(self, kind: int, payload: bytes) -> None:
+        ident, rest = payload[: wire.IDENT_SIZE], payload[wire.IDENT_SIZE :]
+        if kind == wire.OPEN:
+            self._reach.open(ident, read_backend(rest))
+        elif kind == wire.GO:
+            number, _ = wire.read_numbers(rest)
+            if number in self._wanting:
+                self._reach.dial_home(ident, self._wanting.pop(number))
+        elif kind == wire.GONE:
+            number, _ = wire.read_numbers(payload)
+            if number in self._wanting:
+                self._wanting.pop(number).close()
+        elif kind == wire.END:
+            self._give_up()
+
+    def _wanted(self, index: int, connection: socket.socket) -> None:
+        """Ask for the other end of a forwarded connection."""
+        number = connection.fileno()
+        self._wanting[number] = connection
+        self._control.send(wire.WANT, wire.numbers(number, index))
+
+    def _failed(self, ident: bytes, words: str) -> None:
+        self._control.send(wire.FAILED, ident + words.encode("utf-8", "backslashreplace"))
+
+    def _say(self, line: str) -> None:
+        self._control.send(wire.SAY, line.encode("utf-8", "backslashreplace"))
+
+    def _lost(self, _reason: str) -> None:
+        self._give_up()
+
+    def _signalled(self, _number: int) -> None:
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """End everything: the job first, before anything that could end us."""
+        if self._order.scancel:
+            _cancel_job()
+        self._loop.stop()
+
+    def _reap(self, _number: int) -> None:
+        self._shell.reap()
+
+    def _shell_ended(self, status: int) -> None:
+        if not all(outlet.is_empty for outlet in self._shell.outlets):
+            self._loop.later(_PAUSE, lambda: self._shell_ended(status))
+            return
+        out, err = (outlet.written for outlet in self._shell.outlets)
+        self._status = status
+        self._control.send(wire.EXIT, wire.exit_payload(status, out, err))
+        self._loop.stop()
+
+    def _sweep(self) -> None:
+        """End what is left of the shell's session, as the end of a job would."""
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+            self._shell.end(number)
+        end = time.monotonic() + _GRACE
+        while self._shell.end(0) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+        self._shell.end(signal.SIGKILL)
+
+
+def _cancel_job() -> None:
+    """Have Slurm end this job; a process of its own asks, for it may be our last moment."""
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if not job or os.fork():
+        return
+    try:
+        restore()
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.execvp("scancel", ["scancel", "--quiet", job])  # noqa: S606 - no shell is needed
+    finally:
+        os._exit(127)
+
+
+def _say_here(line: str) -> None:
+    """Tell the user by the step's stderr: there is no control connection."""
+    os.write(2, f"vscode-shell-proxy: {line}\n".encode("utf-8", "backslashreplace"))

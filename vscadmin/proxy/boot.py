@@ -1,0 +1,217 @@
+"""What the launcher starts on the compute node: a script that says hello and becomes the agent.
+
+The script prints the hello (a mark that only this session knows, then the facts), and does
+nothing before it is answered: only then do the agent's source and the key follow on its stdin.
+On a node without a Python that the agent can use the hello says so, and the answer may be to
+go on with the shell alone.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import MAGIC_NUMBER
+from typing import NamedTuple
+
+from vscadmin.proxy.shell import INSIDE
+
+# The modules of the agent, each after those that it imports; the last one is started.
+MODULES = (
+    "loop",
+    "stream",
+    "signals",
+    "wire",
+    "link",
+    "carrier",
+    "pair",
+    "relay",
+    "shell",
+    "forwards",
+    "reach",
+)
+_MAIN = "agent"
+_PLACES = ("/usr/bin/python3", "/usr/libexec/platform-python", "python3")
+_UNUSABLE = "99|126|127"  # too old, not to be executed, or without its libraries: try the next
+_LONGEST = 1 << 16  # bytes of noise (a TaskProlog's) before a hello
+_HELLO = re.compile(rb"([\w.:%-]+) ([\w.-]+) (\d+|-) ([\w.:%-]+) ([0-9a-f]{8}|none)\r?\n")
+
+# Reads exactly its source, and not a byte of what the client sends after it.
+_STARTER = """
+import os,sys
+if sys.version_info<(3,6):sys.exit(99)
+import socket
+def own(to):
+    try:
+        s=socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET,socket.SOCK_DGRAM)
+        s.connect((to,9))
+        return s.getsockname()[0]
+    except OSError:
+        return "-"
+e=os.environ.get
+a=e("SLURM_LAUNCH_NODE_IPADDR") or "127.0.0.1"
+import _frozen_importlib_external as f
+m="%08x"%int.from_bytes(f.MAGIC_NUMBER,"big")
+h=" ".join((sys.argv[1],a,os.uname()[1],e("SLURM_JOB_ID") or "-",own(a),m))
+os.write(1,h.encode()+b"\\n")
+def take(n):
+    b=b""
+    while len(b)<n:
+        c=os.read(0,n-len(b))
+        if not c:sys.exit(69)
+        b+=c
+    return b
+n=b""
+while not n.endswith(b" "):n+=take(1)
+exec(compile(take(int(n)),"vscode-shell-proxy","exec"))
+"""
+
+# POSIX sh. $0 is the mark; each of the arguments may be a Python.
+_SCRIPT = """
+for p; do
+  command -v "$p" >/dev/null 2>&1 || continue
+  "$p" -I -S -c '{starter}' "$0"
+  s=$?
+  case $s in {unusable}) ;; *) exit $s ;; esac
+done
+a=${{SLURM_LAUNCH_NODE_IPADDR:-127.0.0.1}}
+o=$(ip -o route get "$a" 2>/dev/null | sed -n 's/.* src \\([^ ]*\\).*/\\1/p')
+printf '%s %s %s %s %s none\\n' "$0" "$a" "$(uname -n)" "${{SLURM_JOB_ID:--}}" "${{o:--}}"
+IFS= read -r go && [ "$go" = "$0" ] || exit 69
+{environment}
+u=$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f7)
+SHELL=${{u:-/bin/sh}}
+export SHELL
+cd "${{HOME:-/}}" 2>/dev/null || cd /
+case $SHELL in *csh) l=;; *) l=-l;; esac
+"$SHELL" $l -c {inside} 3<&0 4>&1 </dev/null >&2
+printf '\\001%s %s\\n' "$0" $?
+"""
+
+
+class Hello(NamedTuple):
+    """What the compute node says of itself."""
+
+    login_address: str
+    """Address of the login node, as the job knows it."""
+    node: str
+    job: int | None
+    address: str
+    """The compute node's own address on the way to the login node; "-" is not known."""
+    python: int | None
+    """Magic number of its Python's compiled code; None where there is no Python from 3.6 on."""
+
+
+class HelloReader:
+    """Finds the hello in the first output of a step, behind whatever a prolog printed."""
+
+    def __init__(self, mark: bytes) -> None:
+        self._mark = mark + b" "
+        self._seen = b""
+
+    def feed(self, data: bytes) -> tuple[Hello, bytes] | None:
+        """Return the hello and what follows it, or None as long as it is not there.
+
+        Raises ValueError where so much else came that no hello will.
+        """
+        self._seen += data
+        start = self._seen.find(self._mark)
+        if start >= 0 and (match := _HELLO.match(self._seen, start + len(self._mark))):
+            address, node, job, own, python = (field.decode("ascii") for field in match.groups())
+            number = int(job) if job != "-" else None
+            magic = int(python, 16) if python != "none" else None
+            hello = Hello(address, node, number, own, magic)
+            return hello, self._seen[match.end() :]
+        if len(self._seen) > _LONGEST:
+            raise ValueError("output of the job's prolog has no end")
+        return None
+
+
+class TrailerReader:
+    """Finds the status that a shell without an agent leaves behind its output.
+
+    It begins with a byte that is no text, so that nothing of the shell's is held back.
+    """
+
+    def __init__(self, mark: bytes) -> None:
+        self._start = b"\001" + mark + b" "
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the shell's output in *data*."""
+        self._held += data
+        end = self._held.find(self._start)
+        if end < 0:
+            end = self._held.rfind(b"\001")
+            if end < 0 or not self._start.startswith(self._held[end:]):
+                end = len(self._held)
+        output, self._held = self._held[:end], self._held[end:]
+        return output
+
+    def end(self) -> tuple[bytes, int | None]:
+        """Return what was output after all, and the status if there was one."""
+        _, start, status = self._held.partition(self._start)
+        if start and status.strip().isdigit():
+            return b"", int(status)
+        return self._held, None
+
+
+def script(mark: str, pythons: Iterable[str], environment: Mapping[str, str | None]) -> list[str]:
+    """Return the arguments of `/bin/sh` that start a session's other end.
+
+    *environment* is for a node without Python; elsewhere the agent sees to it.
+    """
+    text = _SCRIPT.format(
+        starter=_STARTER.strip(),
+        unusable=_UNUSABLE,
+        environment="\n".join(_environment(environment)),
+        inside=_quoted("exec 0<&3 1>&4 3<&- 4>&-; " + INSIDE[-1]),
+    )
+    return ["-c", text, mark, *pythons, *_PLACES]
+
+
+def _environment(wanted: Mapping[str, str | None]) -> Iterable[str]:
+    yield "unset SLURM_MPI_TYPE; for v in $(env | sed -n 's/^\\(SLURM_CPU_BIND[A-Z_]*\\)=.*/\\1/p')"
+    yield "do unset $v; done"
+    for name, value in wanted.items():
+        yield f"unset {name}" if value is None else f"export {name}={_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+_LOADER = """
+import marshal, sys, types
+def module(name, is_compiled, text):
+    made = sys.modules[name] = types.ModuleType(name)
+    exec(marshal.loads(text) if is_compiled else compile(text, name, "exec"), made.__dict__)
+    return made
+module("vscadmin", False, ""); module("vscadmin.proxy", False, "")
+"""
+
+
+def agent_source(order: Mapping[str, object], magic: int | None = None) -> bytes:
+    """Return what the starter wants: a length, and the agent with its order behind it.
+
+    A Python of our own version (*magic*) gets the modules compiled: they are 2,000 lines.
+    """
+    modules = agent_modules(magic == int.from_bytes(MAGIC_NUMBER, "big"))
+    source = f"{modules}\nmade.main(made.Order(**{dict(order)!r}))\n".encode()
+    return b"%d " % len(source) + source
+
+
+@cache
+def agent_modules(is_compiled: bool = True) -> str:
+    """Return the agent as a Python text; made early, it does not hold up a hello."""
+    lines = [_LOADER]
+    for name in (*MODULES, _MAIN):
+        path = os.path.join(os.path.dirname(__file__), f"{name}.py")
+        loader = SourceFileLoader(f"vscadmin.proxy.{name}", path)
+        code = loader.get_code(loader.name) if is_compiled else None
+        payload = marshal.dumps(code) if code is not None else loader.get_data(path)
+        lines.append(f"made = module({loader.name!r}, {code is not None}, {payload!r})")
+    return "\n".join(lines)

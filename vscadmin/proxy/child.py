@@ -1,0 +1,127 @@
+"""Processes that a session starts: the launcher, short questions to Slurm, and the guardian."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from vscadmin.proxy.signals import restore
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+# Ends the job of a session whose proxy was killed: it reads the number of the job from the
+# proxy, and the end of that pipe is the proxy's end. An empty line is a session that ended well.
+_GUARDIAN = 'j=; while read -r l; do j=$l; done; [ -z "$j" ] || exec scancel --quiet "$j"'
+
+
+class Children:
+    """Who of our children ended is asked at SIGCHLD; each one's *ended* gets its wait status."""
+
+    def __init__(self) -> None:
+        self._ended: dict[int, Callable[[int], None]] = {}
+
+    def add(self, pid: int, ended: Callable[[int], None]) -> None:
+        """Call *ended* once when *pid* ended."""
+        self._ended[pid] = ended
+
+    def reap(self, _number: int = signal.SIGCHLD) -> None:
+        """Take note of those that ended."""
+        for pid in list(self._ended):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                self._ended.pop(pid)(status)
+
+
+def spawn(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    stdio: tuple[int, int, int],
+    *,
+    is_tied: bool = False,
+    limits: tuple[int, int] | None = None,
+) -> int:
+    """Start a process in a session of its own and return its pid.
+
+    *is_tied*: it gets SIGTERM when we die, whatever we die of; *limits* are its RLIMIT_NOFILE.
+    Raises OSError where it cannot be started.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    parent = os.getpid()
+    pid = os.fork()
+    if not pid:
+        os.close(reader)
+        try:
+            restore()
+            os.setsid()
+            _place(stdio)
+            if limits is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            if is_tied:
+                _tie(parent)
+            os.execvpe(argv[0], list(argv), dict(environment))  # noqa: S606 - no shell is needed
+        except OSError as error:
+            os.write(writer, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as result:
+        failure = result.read()
+    if failure:
+        os.waitpid(pid, 0)
+        raise OSError(int(failure), os.strerror(int(failure)), argv[0])
+    return pid
+
+
+def _place(stdio: tuple[int, int, int]) -> None:
+    """Make *stdio* descriptors 0, 1 and 2, whichever numbers they have now."""
+    high = [os.dup(fd) for fd in stdio]
+    for number, fd in enumerate(high):
+        os.dup2(fd, number)
+
+
+def _tie(parent: int) -> None:
+    """Get SIGTERM when the parent dies; a program that changes its uid unties itself."""
+    import ctypes  # noqa: PLC0415 - only in the child: the session has no use for it
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it died before that
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Guardian:
+    """A shell that outlives us only to cancel our job: SIGKILL leaves us no time to.
+
+    Without /bin/sh there is none, and nothing is lost but this.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            self.pid = spawn(["/bin/sh", "-c", _GUARDIAN], environment, (reader, null, null))
+        finally:
+            os.close(reader)
+            os.close(null)
+
+    def know(self, job: int) -> None:
+        """Tell which job is ours."""
+        with suppress(OSError):
+            os.write(self._writer, b"%d\n" % job)
+
+    def dismiss(self) -> None:
+        """Have nothing cancelled: the session ended well."""
+        with suppress(OSError):
+            os.write(self._writer, b"\n")
+            os.close(self._writer)
+
+
+def words(error: OSError) -> str:
+    """Say why a program could not be started."""
+    if error.errno == errno.ENOENT:
+        return f"{error.filename}: there is no such command on PATH"
+    return f"{error.filename}: {error.strerror}"

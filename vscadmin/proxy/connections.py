@@ -1,0 +1,129 @@
+"""The client's connections to the editor's server: through the agent, or straight to the node."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+
+from vscadmin.proxy import wire
+from vscadmin.proxy.dialback import DialBack
+from vscadmin.proxy.journal import Journal
+from vscadmin.proxy.link import Backend, Control, dial, reset, unix
+from vscadmin.proxy.loop import Loop
+from vscadmin.proxy.relay import Relay
+
+_PATIENCE = 15.0  # s for the agent to come: it gives a server 10 s to begin to listen
+_NOT_YET = 10.0
+_FIRST_PAUSE = 0.02  # s, doubled
+_LONGEST_PAUSE = 0.5
+_SAME_WORDS = 30.0  # s between two complaints of the same words
+
+
+class Complaints:
+    """Tells the user what went wrong with a connection, and the same thing not too often."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._last: dict[str, float] = {}
+
+    def tell(self, words: str) -> None:
+        """Say it to the user, or only to the log if that was just said."""
+        now = time.monotonic()
+        if now - self._last.get(words, -_SAME_WORDS) < _SAME_WORDS:
+            self._journal.info(words)
+            return
+        self._last[words] = now
+        self._journal.tell(words)
+
+
+class ThroughAgent:
+    """Relay mode: the agent dials the backend, then dials back to us."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        relay: Relay,
+        dialback: DialBack,
+        control: Control,
+        complaints: Complaints,
+    ) -> None:
+        self._loop = loop
+        self._relay = relay
+        self._dialback = dialback
+        self._control = control
+        self._complaints = complaints
+        self._waiting: dict[bytes, socket.socket] = {}
+
+    def open(self, client: socket.socket, backend: Backend) -> None:
+        """Connect *client* with *backend*."""
+        ident = self._expect(client)
+        self._control.send(wire.OPEN, ident + bytes(backend))
+
+    def _expect(self, near: socket.socket) -> bytes:
+        ident = os.urandom(wire.IDENT_SIZE)
+        self._waiting[ident] = near
+        self._dialback.expect(ident, _PATIENCE, partial(self._came, ident))
+        return ident
+
+    def _came(self, ident: bytes, far: socket.socket | None) -> None:
+        near = self._waiting.pop(ident)
+        if far is None:
+            reset(near)
+            self._complaints.tell("the job did not take a connection within 15 s")
+        else:
+            self._relay.join(near, far, _nothing)
+
+    def failed(self, ident: bytes, words: str) -> None:
+        """Take back what `open` promised: the agent says why."""
+        near = self._waiting.pop(ident, None)
+        if near is not None:
+            self._dialback.forget(ident)
+            reset(near)
+            self._complaints.tell(words)
+
+    def forward(self, number: int, path: str) -> None:
+        """Connect a process in the job, the agent's *number*, with a socket of this node."""
+
+        def dialled(result: socket.socket | OSError) -> None:
+            if isinstance(result, OSError):
+                self._complaints.tell(f"{path}: {result.strerror or result}")
+                self._control.send(wire.GONE, wire.numbers(number, 0))
+            else:
+                ident = self._expect(result)
+                self._control.send(wire.GO, ident + wire.numbers(number, 0))
+
+        dial(self._loop, unix(os.fsencode(path)), dialled)
+
+
+class Straight:
+    """Direct mode: we dial the compute node ourselves."""
+
+    def __init__(self, loop: Loop, relay: Relay, complaints: Complaints) -> None:
+        self._loop = loop
+        self._relay = relay
+        self._complaints = complaints
+
+    def open(self, client: socket.socket, backend: Backend) -> None:
+        """Connect *client* with *backend*, which may take a moment until it listens."""
+        self._try(client, backend, time.monotonic() + _NOT_YET, _FIRST_PAUSE)
+
+    def _try(self, client: socket.socket, backend: Backend, until: float, pause: float) -> None:
+        def dialled(result: socket.socket | OSError) -> None:
+            if not isinstance(result, OSError):
+                self._relay.join(client, result, _nothing)
+            elif isinstance(result, ConnectionRefusedError) and time.monotonic() < until:
+                longer = min(2 * pause, _LONGEST_PAUSE)
+                again: Callable[[], None] = partial(self._try, client, backend, until, longer)
+                self._loop.later(pause, again)
+            else:
+                reset(client)
+                self._complaints.tell(f"{backend} (in the job): {result.strerror or result}")
+
+        dial(self._loop, backend, dialled)
+
+
+def _nothing() -> None:
+    """Do nothing: a pair that ended needs no more of us."""

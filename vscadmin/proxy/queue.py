@@ -1,0 +1,173 @@
+"""What the user hears of the job: from the launcher's own lines, and from asking Slurm.
+
+What they mean is known to the scheduler that is given; here it is only asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from vscadmin.proxy.ask import Asker
+from vscadmin.proxy.journal import Journal
+from vscadmin.proxy.loop import Loop, Timer
+
+TYPE_CHECKING = False  # typing itself would be a tenth of the session's memory
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
+
+_PATIENCE = 10.0  # s an answer may take
+_WHY = 3.0  # s it may take when the user waits for the session to end
+
+
+class Answer(Protocol):
+    """Lines for the user, and in how many seconds to ask again."""
+
+    @property
+    def lines(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def ask_again(self) -> float | None: ...  # noqa: D102
+
+
+class Said(Protocol):
+    """The job's number, if a line named it, and whether the user needs to see the line."""
+
+    @property
+    def job_id(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def pass_on(self) -> bool: ...  # noqa: D102
+
+
+class Scheduler(Protocol):
+    """Knows what its launcher says, what to ask of a job, and how the answers read."""
+
+    def feed(self, line: bytes) -> Said:
+        """Read a line that the launcher said."""
+
+    def question(self, job_id: int) -> Sequence[str]:
+        """Return the command that asks how the job gets on."""
+
+    def answer(self, output: bytes, status: int, now: float) -> Answer:
+        """Read its answer."""
+
+    def started(self, node: str) -> tuple[str, ...]:
+        """Learn that the job runs; return what to tell at once."""
+
+    def sooner(self, now: float) -> float:
+        """Return in how many seconds a question is allowed that has not its turn."""
+
+    def why(self, job_id: int) -> Sequence[str]:
+        """Return the command that asks how the job ended."""
+
+    def ended(self, output: bytes) -> str:
+        """Read its answer; "" where it does not tell."""
+
+
+class Queue:
+    """The job in the user's eyes; *scheduler* is None for a shell on this machine."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        asker: Asker,
+        journal: Journal,
+        scheduler: Scheduler | None,
+    ) -> None:
+        self._loop = loop
+        self._asker = asker
+        self._journal = journal
+        self._scheduler = scheduler
+        self._line = b""
+        self._job: int | None = None
+        self._is_over = False
+        self._next: Timer | None = None
+        self.job_known: Callable[[int], None] = lambda _job: None
+        """Called once, as soon as the job's number is known."""
+
+    def read_stderr(self, data: bytes) -> bytes:
+        """Take what the launcher or the shell wrote; return what the user is to see.
+
+        Only what may still become a line of the launcher's is held.
+        """
+        if self._scheduler is None:
+            return data
+        shown = []
+        for piece in (self._line + data).splitlines(keepends=True):
+            self._line = b""
+            if piece.endswith(b"\n"):
+                said = self._scheduler.feed(piece)
+                if said.job_id is not None:
+                    self._learn(said.job_id)
+                if said.pass_on:
+                    shown.append(piece)
+            elif _may_be_launchers(piece):
+                self._line = piece
+            else:
+                shown.append(piece)
+        return b"".join(shown)
+
+    def runs(self, job: int | None, node: str) -> None:
+        """Note that the job runs: the hello says so before Slurm was asked."""
+        self._journal.info(f"job {job or '-'} runs on {node}")
+        if self._scheduler is None or job is None:
+            return
+        self._learn(job)
+        for line in self._scheduler.started(node):
+            self._journal.tell(line)
+        if self._next is not None:
+            self._next.cancel()
+            self._next = self._loop.later(self._scheduler.sooner(time.time()), self._ask)
+
+    def _learn(self, job: int) -> None:
+        if self._job is None:
+            self._job = job
+            self.job_known(job)
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._scheduler is None or self._job is None or self._is_over:
+            return
+        question = self._scheduler.question(self._job)
+        self._asker.ask(question, _PATIENCE, self._answered)
+
+    def _answered(self, output: bytes, status: int) -> None:
+        if self._scheduler is None or self._is_over:
+            return
+        answer = self._scheduler.answer(output, status, time.time())
+        for line in answer.lines:
+            self._journal.tell(line)
+        if answer.ask_again is not None:
+            self._next = self._loop.later(answer.ask_again, self._ask)
+
+    def say_why(self, what: str, said: Callable[[], None]) -> None:
+        """Say that the session ends and, if Slurm knows, why; *said* is called then."""
+        self._is_over = True
+        scheduler = self._scheduler
+        if scheduler is None or self._job is None:
+            self._journal.fail(what)
+            said()
+            return
+
+        def answered(output: bytes, status: int) -> None:
+            reason = scheduler.ended(output) if status == 0 else ""
+            self._journal.fail(f"{what}: {reason}" if reason else what)
+            said()
+
+        self._asker.ask(scheduler.why(self._job), _WHY, answered)
+
+    def cancel(self) -> None:
+        """Have Slurm end the job."""
+        self._is_over = True
+        if self._scheduler is not None and self._job is not None:
+            argv = ["scancel", "--quiet", str(self._job)]
+            self._asker.ask(argv, _WHY, lambda _output, _status: None)
+
+
+def _may_be_launchers(piece: bytes) -> bool:
+    return any(
+        piece.startswith(name) or name.startswith(piece) for name in (b"salloc: ", b"srun: ")
+    )

@@ -1,0 +1,391 @@
+"""One session: from the launcher's start to the last byte of the shell in the job.
+
+Every way it can end leads to the same end: what was started is stopped, the job is cancelled
+where it is ours, and the exit status is the shell's, or says that there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from vscadmin.errors import Exit
+from vscadmin.proxy import boot, link, wire
+from vscadmin.proxy.ask import Asker
+from vscadmin.proxy.child import Children, Guardian, spawn, words
+from vscadmin.proxy.connections import Complaints, Straight, ThroughAgent
+from vscadmin.proxy.dialback import DialBack
+from vscadmin.proxy.journal import Journal
+from vscadmin.proxy.launch import DIRECT, Launch
+from vscadmin.proxy.listener import Listener, ListenError, raise_file_limit
+from vscadmin.proxy.loop import Loop
+from vscadmin.proxy.queue import Queue, Scheduler
+from vscadmin.proxy.relay import Relay
+from vscadmin.proxy.report import Report
+from vscadmin.proxy.rewrite import Backend, Tcp, Unix
+from vscadmin.proxy.shell import status_of
+from vscadmin.proxy.signals import Signals
+from vscadmin.proxy.stdio import Callbacks, Stdio
+
+_TOGETHER = 30.0  # s from the hello until the agent has to be there
+_CANCEL = 1.5  # s the launcher has to end by itself before Slurm is asked to end the job
+_KILL = 4.0  # s until it is killed: a signal of ours ends a job within 5 s
+_LATE_STATUS = 1.0  # s the shell's status may come later than the launcher's end
+_ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+_OF_THIS_NODE = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK")
+_OF_THE_DISPLAY = ("DISPLAY", "XAUTHORITY")  # unless Slurm forwards it
+_LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where "any" is dialled
+
+
+class Session:
+    """Carries out one `Launch`. *scheduler* is None for a shell on this machine."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        journal: Journal,
+        scheduler: Scheduler | None,
+    ) -> None:
+        self._launch = launch
+        self._journal = journal
+        self._mark = os.urandom(16).hex()
+        self._key = os.urandom(wire.KEY_SIZE)
+        self._loop = Loop()
+        self._children = Children()
+        asker = Asker(self._loop, self._children, launch.environment)
+        self._queue = Queue(self._loop, asker, journal, scheduler)
+        self._queue.job_known = self._job_known
+        self._relay = Relay(self._loop, launch.byte_limit)
+        self._complaints = Complaints(journal)
+        told = Callbacks(
+            hello=self._hello,
+            port=self._agent_listens,
+            listen=self._listen,
+            gone=self._client_gone,
+            stderr=self._queue.read_stderr,
+            fail=self._fail,
+        )
+        self._stdio = Stdio(self._loop, launch, journal, self._mark.encode(), told)
+        self._report = Report(self._loop, self._relay, launch.session)
+        self._environment = _job_environment(launch)
+        self._listeners: dict[Backend, Listener] = {}
+        self._dialback: DialBack | None = None
+        self._control: link.Control | None = None
+        self._ways: ThroughAgent | Straight | None = None
+        self._address = ""
+        self._status: int | None = None
+        self._expected = 0
+        self._is_ending = False
+        self._launcher = 0
+
+    # Beginning.
+
+    def run(self) -> int:
+        """Carry the session to its end; return the exit status."""
+        callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._children.reap}
+        callbacks |= dict.fromkeys(_ENDING, self._signalled)
+        Signals(self._loop, callbacks)
+        for line in self._launch.notes:
+            self._journal.tell(line)
+        try:
+            self._start()
+        except OSError as error:
+            self._journal.fail(f"the job could not be started: {words(error)}")
+            return Exit.NO_BACKEND
+        self._guardian = Guardian(self._launch.environment)
+        boot.agent_modules()
+        self._loop.run()
+        self._close()
+        return Exit.NO_BACKEND if self._status is None else self._status
+
+    def _start(self) -> None:
+        launch = self._launch
+        limits = raise_file_limit()
+        *command, _ = launch.command
+        script = boot.script(self._mark, launch.pythons, self._environment)
+        command += script[1:] if command[-1] == script[0] else script
+        self._journal.info(f"launcher: {' '.join(launch.command)}")
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
+        (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = pipes
+        theirs = (stdin, stdout, stderr)
+        self._launcher = spawn(
+            command, launch.environment, theirs, is_tied=launch.uses_slurm, limits=limits
+        )
+        self._children.add(self._launcher, self._launcher_ended)
+        for fd in theirs:
+            os.close(fd)
+        self._stdio.connect(to_stdin, from_stdout, from_stderr)
+
+    def _job_known(self, job: int) -> None:
+        if self._launch.job_is_ours:
+            self._guardian.know(job)
+        self._report.set(job=job)
+
+    def _hello(self, hello: boot.Hello) -> None:
+        self._journal.info(f"hello from {hello}")
+        self._address = hello.address
+        self._queue.runs(hello.job, hello.node)
+        self._report.set(node=hello.node)
+        if self._is_ending:
+            return
+        if hello.python is None:
+            self._without_agent(hello.node)
+        elif self._launch.mode == DIRECT:
+            self._stdio.expect_port()
+            self._order(hello.address, 0, hello.python)
+        else:
+            self._expect_agent(self._launch.relay_address or hello.login_address, hello.python)
+
+    def _expect_agent(self, address: str, python: int) -> None:
+        """Relay mode: the agent dials us."""
+        try:
+            self._dialback = DialBack(
+                self._loop,
+                address,
+                self._launch.relay_ports,
+                self._key,
+                authenticated=self._together,
+                strange=self._journal.warning,
+            )
+        except ListenError as error:
+            self._fail(f"no listener for the job to come back to: {error}")
+            return
+        self._order(address, self._dialback.port, python)
+
+    def _order(self, address: str, port: int, python: int) -> None:
+        launch = self._launch
+        order = {
+            "key": self._key,
+            "mark": self._mark,
+            "address": address,
+            "port": port,
+            "environment": self._environment,
+            "shell": launch.shell,
+            "forwards": tuple(variable for variable, _ in launch.forwards),
+            "scancel": launch.job_is_ours,
+        }
+        self._stdio.order(boot.agent_source(order, python))
+        self._loop.later(_TOGETHER, self._not_together)
+
+    def _not_together(self) -> None:
+        if self._control is None and not self._is_ending:
+            self._fail(f"nothing came back from the job within {_TOGETHER:.0f} s of its start")
+
+    def _agent_listens(self, port: int) -> None:
+        """Direct mode: we dial the agent."""
+
+        def dialled(result: socket.socket | OSError) -> None:
+            if isinstance(result, OSError):
+                reason = result.strerror or result
+                self._fail(f"the compute node's {self._address}:{port} is out of reach: {reason}")
+            else:
+                said = wire.greeting(wire.CONTROL)
+                link.introduce(self._loop, self._key, said, result, introduced)
+
+        def introduced(far: socket.socket, is_agent: bool) -> None:
+            if is_agent:
+                self._together(far)
+            else:
+                self._fail("who listens on the compute node is not the agent")
+
+        link.dial(self._loop, link.tcp(self._address, port), dialled)
+
+    def _together(self, connection: socket.socket) -> None:
+        """Let the client speak: the control connection stands, the shell starts."""
+        self._control = link.Control(self._loop, connection, self._received, self._lost)
+        if self._dialback is not None:
+            self._ways = ThroughAgent(
+                self._loop, self._relay, self._dialback, self._control, self._complaints
+            )
+            self._stdio.open_stdin()
+        else:
+            self._go_straight()
+
+    def _go_straight(self) -> None:
+        self._ways = Straight(self._loop, self._relay, self._complaints)
+        is_any = self._launch.direct_bind == "any"
+        try:
+            self._stdio.open_stdin("0.0.0.0" if is_any else self._address)  # noqa: S104 - as asked
+        except ValueError:  # the node could not tell
+            self._fail(f"the compute node has no address that can be reached: {self._address}")
+
+    def _without_agent(self, node: str) -> None:
+        reason = f"{node} has no Python from 3.6 on that the proxy could use"
+        if not self._launch.direct_allowed:
+            self._fail(f"{reason}; please tell {self._launch.contact}")
+            return
+        self._journal.info(f"{reason}: direct mode, without an agent")
+        self._stdio.expect_trailer()
+        self._stdio.order(f"{self._mark}\n".encode())
+        self._go_straight()
+
+    # Running.
+
+    def _received(self, kind: int, payload: bytes) -> None:
+        if kind == wire.EXIT:
+            self._status, self._expected, _ = wire.read_exit(payload)
+            self._journal.info(f"the shell ended with status {self._status}")
+            self._loop.later(_CANCEL, self._stop)
+        elif kind == wire.SAY:
+            self._journal.tell(payload.decode("utf-8", "backslashreplace"))
+        elif isinstance(self._ways, ThroughAgent) and kind == wire.FAILED:
+            reason = payload[wire.IDENT_SIZE :].decode("utf-8", "backslashreplace")
+            self._ways.failed(payload[: wire.IDENT_SIZE], reason)
+        elif isinstance(self._ways, ThroughAgent) and kind == wire.WANT:
+            number, index = wire.read_numbers(payload)
+            if index < len(self._launch.forwards):
+                self._ways.forward(number, self._launch.forwards[index][1])
+
+    def _listen(self, announced: Backend) -> Backend | None:
+        """Return where the client finds the server that was announced."""
+        if announced not in self._listeners:
+            backend = self._dialled_as(announced)
+            if backend is None:
+                return None
+            ways = self._ways
+            assert ways is not None  # noqa: S101 - there is output only after it was set
+            try:
+                self._listeners[announced] = Listener(
+                    self._loop,
+                    self._bind_for(announced),
+                    self._launch.backlog,
+                    lambda client: ways.open(client, backend),
+                    self._journal.tell,
+                )
+            except ListenError as error:
+                self._fail(f"no listener for the editor: {error}")
+                return None
+        return self._found_at(self._listeners[announced])
+
+    def _bind_for(self, announced: Backend) -> tuple[str, int] | None:
+        """Return where to listen; None is a unix socket in a directory of ours."""
+        if isinstance(announced, Unix):
+            return None
+        is_first = not any(isinstance(each, Tcp) for each in self._listeners)
+        return self._launch.listen_host, self._launch.listen_port if is_first else 0
+
+    def _found_at(self, listener: Listener) -> Backend:
+        where = listener.address
+        return Unix(where) if isinstance(where, bytes) else Tcp(*where)
+
+    def _dialled_as(self, announced: Backend) -> link.Backend | None:
+        if isinstance(self._ways, ThroughAgent):
+            if isinstance(announced, Unix):
+                return link.unix(announced.path)
+            return link.tcp(_loopback(announced.host), announced.port)
+        if isinstance(announced, Unix):
+            self._journal.tell(
+                "the editor's server listens on a unix socket, which direct mode cannot reach; "
+                'set "remote.SSH.remoteServerListenOnSocket": false'
+            )
+            return None
+        return link.tcp(self._address, announced.port)
+
+    # Ending.
+
+    def _client_gone(self) -> None:
+        self._journal.info("the client is gone")
+        self._end(128 + signal.SIGHUP)
+
+    def _signalled(self, number: int) -> None:
+        self._journal.info(f"{signal.Signals(number).name} arrived")
+        self._end(128 + number)
+
+    def _fail(self, line: str) -> None:
+        if not self._is_ending:
+            self._journal.fail(line)
+            self._end(Exit.NO_BACKEND)
+
+    def _lost(self, reason: str) -> None:
+        """Take note that the agent hung up; without a word, unless the shell ended."""
+        if self._status is None and not self._is_ending:
+            self._journal.info(f"the control connection ended: {reason}")
+            self._queue.say_why("the connection to the job was lost", lambda: None)
+            self._end(Exit.NO_BACKEND)
+
+    def _end(self, status: int) -> None:
+        """End it all, with this status unless the shell's own is known."""
+        if self._status is None:
+            self._status = status
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._is_ending:
+            return
+        self._is_ending = True
+        if self._control is not None:
+            self._control.send(wire.END)
+        self._signal_launcher(signal.SIGTERM)
+        self._loop.later(_CANCEL, self._cancel)
+        self._loop.later(_KILL, self._kill)
+
+    def _cancel(self) -> None:
+        if self._launch.job_is_ours:
+            self._queue.cancel()
+
+    def _kill(self) -> None:
+        self._signal_launcher(signal.SIGKILL)
+        self._cancel()
+
+    def _signal_launcher(self, number: int) -> None:
+        """Signal the launcher and its process group: the children of a wrapper hear it too."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._launcher, number)
+
+    def _launcher_ended(self, waited: int) -> None:
+        self._journal.info(f"the launcher ended with status {status_of(waited)}")
+        self._stdio.drain()
+        if self._launch.job_is_ours and (self._status is None or os.WIFSIGNALED(waited)):
+            self._signal_launcher(signal.SIGTERM)  # a srun may have outlived its salloc
+            self._queue.cancel()
+        if self._status is not None or self._control is None or not self._control.is_open:
+            self._wind_up()
+        else:
+            self._loop.later(_LATE_STATUS, self._wind_up)
+
+    def _wind_up(self) -> None:
+        """Stop when the client has it all, and say why the launcher went if nobody knows."""
+        if self._status is None:
+            self._status = self._stdio.trailing_status
+        if self._status is None:
+            self._status = Exit.NO_BACKEND
+            self._queue.say_why("the job ended", self._finish)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._stdio.is_flushed:
+            self._loop.stop()
+        else:
+            self._loop.later(0.01, self._finish)
+
+    def _close(self) -> None:
+        self._guardian.dismiss()
+        for listener in self._listeners.values():
+            listener.close()
+        if self._dialback is not None:
+            self._dialback.close()
+        self._relay.close_all()
+        self._report.close()
+        self._stdio.close()
+
+
+def _job_environment(launch: Launch) -> dict[str, str | None]:
+    """Return what is set and unset in the job: what means this machine means nothing there."""
+    if not launch.uses_slurm:
+        return launch.job_environment
+    here = _OF_THIS_NODE if launch.x11 else _OF_THIS_NODE + _OF_THE_DISPLAY
+    return dict.fromkeys(here) | launch.job_environment
+
+
+def _loopback(host: str) -> str:
+    """Return the address the agent dials: a name is this machine's, as an editor means it."""
+    host = _LOOPBACKS.get(host, host)
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return host
+    return "127.0.0.1"
