@@ -17,9 +17,21 @@ from click.testing import CliRunner
 
 from tests import stores
 from tests.builders import launcher, tree
+from tests.contract.markdown import (
+    DOCS,
+    ROOT,
+    code_blocks,
+    in_backquotes,
+    keys_of,
+    rows,
+    section,
+    sections,
+    without_code_blocks,
+)
 from vscadmin.cleanup import execute
 from vscadmin.cleanup.records import Delivery, Outcome, Result
-from vscadmin.cli import explain, mine, survey
+from vscadmin.cli import explain, mine, ssh_config, survey
+from vscadmin.cli import sessions as proxy_sessions
 from vscadmin.cli.main import cli
 from vscadmin.config import parse_policy
 from vscadmin.errors import Exit
@@ -28,64 +40,11 @@ from vscadmin.policy.quiet import QuietHours
 from vscadmin.policy.settings import Policy, State
 from vscadmin.procs import families, sight, usage
 from vscadmin.procs.catalogue import Catalogue
+from vscadmin.proxy.statuses import Status
+from vscadmin.slurm.job import Job
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 INTERRUPTED = 130  # what a shell says of Ctrl-C: no member of Exit, as it is no failure
-
-
-# Reading Markdown: headings, tables, code.
-
-
-class Section(NamedTuple):
-    heading: str
-    text: str
-
-
-def sections(page: Path) -> list[Section]:
-    """Cut a page at its headings, those in code blocks left alone."""
-    found = [Section("", "")]
-    in_code = False
-    for line in page.read_text(encoding="utf-8").splitlines():
-        in_code ^= line.startswith("```")
-        if line.startswith("#") and not in_code:
-            found.append(Section(line.lstrip("# "), ""))
-        else:
-            found[-1] = found[-1]._replace(text=f"{found[-1].text}{line}\n")
-    return found
-
-
-def rows(text: str) -> list[list[str]]:
-    """Return the cells of all tables, their heads left out."""
-    found: list[list[str]] = []
-    for line in text.splitlines():
-        if re.match(r"\|[-| :]+\|$", line):
-            found.pop()
-        elif line.startswith("|"):
-            found.append([cell.strip() for cell in line.strip("|").split(" | ")])
-    return found
-
-
-def in_backquotes(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
-
-
-def keys_of(text: str) -> list[list[str]]:
-    """Return the rows of tables whose first cell is one key in backquotes, without these."""
-    return [[row[0].strip("`"), *row[1:]] for row in rows(text) if re.fullmatch("`[^`]+`", row[0])]
-
-
-def code_blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def without_code_blocks(text: str) -> str:
-    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def section(page: Path, heading: str) -> str:
-    return next((each.text for each in sections(page) if each.heading == heading), "")
 
 
 # Commands and their options.
@@ -175,7 +134,7 @@ def test_the_synopsis_names_every_option(name: str) -> None:
         " ".join(call.split()) for call in re.split(r"^(?=vscadmin)", synopsis, flags=re.MULTILINE)
     ]
     mine = next((call for call in calls if call.startswith(f"vscadmin {name}")), "")
-    named = set(re.findall(r"(?<![\w-])--[a-z-]+", mine))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", mine))
     if not isinstance(verb.command, click.Group):
         assert named == {each for each in verb.options if each[:2] == "--"} - {"--help"}
 
@@ -188,7 +147,7 @@ def test_no_option_is_documented_that_does_not_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     spoken = " ".join(in_backquotes(without_code_blocks(text)))
     shown = " ".join(re.findall(r"^(?:\$ )?vscadmin .*$", text, re.MULTILINE))
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", f"{spoken} {shown}")) <= known
+    assert set(re.findall(r"(?<![\w=-])--[a-z][a-z0-9-]*", f"{spoken} {shown}")) <= known
 
 
 # Exit codes.
@@ -449,6 +408,30 @@ def documents_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any
     return [printed("mine", "--json"), printed("mine", "--stop", pid, "--json")]
 
 
+def document_of_sessions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """List a session on another login node, one whose job has no comment, and one without a job."""
+    job = Job(
+        id=7,
+        user="alice",
+        uid=UID,
+        name="vscode-shell-proxy",
+        comment="vscode-shell-proxy 0123abcd login02:99",
+        state="RUNNING",
+        reason="None",
+        partition="devel",
+        node="c1",
+        time_limit=3600,
+        submit=1_800_000_000,
+        start=1_800_000_000,
+        end=1_800_003_600,
+    )
+    waiting = replace(job, id=8, comment="", state="PENDING", node="", start=None, end=None)
+    plain = Status(uid=UID, session="89abcdef", pid=3, start_ticks=1, started=1_800_000_000)
+    monkeypatch.setattr(proxy_sessions, "_jobs", lambda _: ("", (job, waiting)))
+    monkeypatch.setattr(proxy_sessions, "statuses", lambda _: [plain])
+    return printed("sessions", "--json")
+
+
 @pytest.fixture
 def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     """Every document that the commands can print: known values, and None where there is one."""
@@ -458,6 +441,8 @@ def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
     quick = partial(usage.measure, interval=0.001)
     monkeypatch.setattr(usage, "measure", quick)
     monkeypatch.setattr(explain, "measure", quick)
+    monkeypatch.setattr(ssh_config, "DEFAULT", str(tmp_path / "none.toml"))
+    monkeypatch.setattr(ssh_config, "_caller", lambda: None)
     wrong, right = tmp_path / "wrong.toml", tmp_path / "right.toml"
     wrong.write_text("version = 2\n", encoding="utf-8")
     right.write_text("version = 1\n", encoding="utf-8")
@@ -469,12 +454,17 @@ def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
             ("report", "--policy", str(right)),
             ("explain", str(MACHINE[0].pid)),
             ("explain", "alice"),
+            ("ssh-config",),
+            ("ssh-config", "--user", "alice"),
             ("config", "validate", str(wrong)),
             ("config", "show"),
+            ("config", "show", "--proxy", str(right)),
+            ("config", "show", "--proxy", str(tmp_path / "none.toml")),
             ("doctor",),
         )
     ]
     found += documents_of_the_past(tmp_path) + documents_of_ones_own(monkeypatch)
+    found.append(document_of_sessions(monkeypatch))
     nameless = {UID: Owner(UID, None)}
     monkeypatch.setattr(sight, "owners", lambda *_, **__: nameless)
     monkeypatch.setattr(usage, "_unique", lambda _: None)

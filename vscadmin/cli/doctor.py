@@ -11,6 +11,7 @@ from vscadmin.cli import as_json as js
 from vscadmin.cli import options
 from vscadmin.cli.checks import Check, Grade
 from vscadmin.cli.doctor_cleanup import checks as checks_of_cleanup
+from vscadmin.cli.doctor_proxy import checks as checks_of_proxy
 from vscadmin.cli.survey import BUILT_IN, load_families, load_policy
 from vscadmin.errors import ConfigError, Exit, ProcessTableError
 from vscadmin.escape import printable
@@ -22,12 +23,12 @@ from vscadmin.procs.scan import read_processes
 @options.inputs
 @options.as_json
 def command(policy_path: str | None, catalogue_dir: str | None, as_json: bool) -> int:
-    """Check what this machine lets vscadmin see and do, and whether cleanup can run.
+    """Check what this machine lets vscadmin see and do, and whether cleanup and sessions can run.
 
     Exits with 0 when nothing fails (warnings included), 71 when the process table
     cannot be read, 78 when the configuration is wrong or could be changed by others.
     """
-    checks = [*_machine(), *_configuration(policy_path, catalogue_dir)]
+    checks = [*_machine(), *_configuration(policy_path, catalogue_dir), *checks_of_proxy()]
     code = max((check.code for check in checks), default=Exit.DONE)
     if as_json:
         rows = [

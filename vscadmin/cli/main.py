@@ -22,6 +22,8 @@ _VERBS = {
     "replay": "vscadmin.cli.replay",
     "notices": "vscadmin.cli.notices",
     "mine": "vscadmin.cli.mine",
+    "sessions": "vscadmin.cli.sessions",
+    "ssh-config": "vscadmin.cli.ssh_config",
     "config": "vscadmin.cli.config",
     "doctor": "vscadmin.cli.doctor",
     "completion": "vscadmin.cli.completion",

@@ -1,0 +1,125 @@
+"""The pages about the proxy: flags, settings, examples and lines are those of the program."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tests.contract.markdown import DOCS, ROOT, code_blocks, in_backquotes, keys_of, rows, section
+from vscadmin.cli import ssh_config
+from vscadmin.cli.main import cli
+from vscadmin.errors import Exit
+from vscadmin.proxy import hosts, settings
+from vscadmin.proxy.arguments import Parser
+
+USERS_PAGE = DOCS / "shell-proxy.md"
+ADMINS_PAGE = DOCS / "shell-proxy-admin.md"
+WORKGROUP = {"-g", "--group", "--workgroup"}  # a plugin's, and documented with the rest
+SIGNALLED = range(129, 160)  # 128 + the signal
+
+
+def flags_of(text: str) -> set[str]:
+    """Return every flag that is spelled in *text*."""
+    return set(re.findall(r"(?<![\w=-])--?[a-zA-Z0-9][a-z0-9-]*", text))
+
+
+# Arguments.
+
+
+def test_every_argument_of_the_proxy_is_explained() -> None:
+    table = rows(section(USERS_PAGE, "Arguments"))
+    documented = flags_of(" ".join(" ".join(in_backquotes(row[0])) for row in table))
+    offered = re.findall(r"^  (-.*?)(?:  |$)", Parser().help(), re.MULTILINE)
+    assert documented == flags_of(" ".join(offered)) | WORKGROUP
+
+
+def test_the_exit_statuses_are_those_of_the_program() -> None:
+    stated = {
+        int(code)
+        for row in rows(section(USERS_PAGE, "Exit status"))
+        for code in re.findall(r"\d+", row[0])
+    }
+    ours = {Exit.USAGE, Exit.NO_BACKEND, Exit.NOT_PERMITTED, Exit.BAD_CONFIGURATION}
+    assert {code for code in stated if code not in SIGNALLED} == ours
+
+
+# What ssh-config prints.
+
+
+def printed_examples(page: Path) -> Iterator[tuple[str, str]]:
+    """Yield each call of ssh-config in a page's code blocks, with what it is said to print."""
+    for block in code_blocks(page.read_text(encoding="utf-8"), ""):
+        call, _, output = block.partition("\n")
+        if call.startswith("$ vscadmin ssh-config"):
+            yield call, output
+
+
+EXAMPLES = [
+    each
+    for page in (USERS_PAGE, DOCS / "commands" / "ssh-config.md")
+    for each in printed_examples(page)
+]
+
+
+@pytest.mark.parametrize(("call", "output"), EXAMPLES, ids=[call for call, _ in EXAMPLES])
+def test_an_example_is_what_is_printed(
+    call: str, output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_config, "DEFAULT", "/nonexistent/proxy.toml")
+    words = shlex.split(call)[2:]
+    asked = [*words, "--host-name", "login01.example.edu", "--user", "alice"]
+    assert CliRunner().invoke(cli, asked, standalone_mode=False).stdout == output
+
+
+def test_every_setting_that_is_printed_is_explained() -> None:
+    explained = {
+        key.partition(":")[0].strip('"')
+        for key, *_ in keys_of(section(USERS_PAGE, "Settings of VS Code"))
+    }
+    wanted = hosts.settings(hosts.Host(alias="x", host_name="y"), 300)
+    assert set(wanted) <= explained
+
+
+# Lines.
+
+
+def texts_of_the_program() -> Iterator[str]:
+    """Yield all strings in the proxy's and the scheduler's modules, f-strings in pieces."""
+    for folder in ("proxy", "slurm"):
+        for path in sorted((ROOT / "vscadmin" / folder).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value
+
+
+def pieces_of_lines() -> Iterator[str]:
+    """Yield of every line that the user's page explains what stands between its gaps."""
+    for row in rows(section(USERS_PAGE, "What the lines mean")):
+        for line in in_backquotes(row[0]):
+            if line.startswith("salloc:"):
+                continue  # Slurm's
+            pieces = (each.strip(" :;") for each in re.split(r"…|[0-9]+|: (?=job )", line))
+            yield from (each for each in pieces if len(each) > 3)
+
+
+TEXTS = "\n".join(texts_of_the_program())
+
+
+@pytest.mark.parametrize("piece", sorted(set(pieces_of_lines())))
+def test_a_line_that_is_explained_is_one_that_is_said(piece: str) -> None:
+    assert piece in TEXTS
+
+
+# The admin's page.
+
+
+def test_the_example_of_a_configuration_is_right() -> None:
+    (example,) = code_blocks(ADMINS_PAGE.read_text(encoding="utf-8"), "toml")
+    read = settings.parse(example.encode(), "docs")
+    assert set(read.profile) == {"gpu"}
