@@ -459,6 +459,8 @@ def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
             ("config", "validate", str(wrong)),
             ("config", "show"),
             ("config", "show", "--proxy", str(right)),
+            ("config", "show", "--proxy", "/nonexistent/proxy.toml"),
+            ("config", "show", "--proxy", str(right)),
             ("config", "show", "--proxy", str(tmp_path / "none.toml")),
             ("doctor",),
         )

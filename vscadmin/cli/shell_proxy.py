@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
 
-from vscadmin.errors import Exit, VscadminError
-from vscadmin.proxy.launch import Launch, load
+TYPE_CHECKING = False  # whatever is imported here is waited for twice: see below
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from vscadmin.errors import VscadminError
+    from vscadmin.proxy.launch import Launch
 
 _NAME = "vscode-shell-proxy"
 
@@ -20,8 +23,10 @@ def main() -> NoReturn:
     """Run a session; argv holds the path that was called, then the user's own arguments."""
     invoked_as, *argv = sys.argv[1:]
     prepared = _in_a_child(invoked_as, argv)
-    if not isinstance(prepared, Launch):
+    if isinstance(prepared, int):
         sys.exit(prepared)
+    from vscadmin.errors import VscadminError  # noqa: PLC0415 - not before the child began
+
     try:
         sys.exit(_carry(prepared))
     except VscadminError as error:
@@ -36,13 +41,14 @@ def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
     pid = os.fork()
     if not pid:
         os.close(reader)
-        status = int(Exit.BUG)
+        status = 1  # a bug
         try:
             status = _prepare(invoked_as, argv, writer)
         finally:
             os._exit(status)
     os.close(writer)
     import vscadmin.proxy.session  # noqa: F401, PLC0415 - while the child prepares
+    from vscadmin.proxy.launch import load  # noqa: PLC0415 - as above
 
     with os.fdopen(reader, "rb") as result:
         data = result.read()
@@ -52,12 +58,16 @@ def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
 
 def _prepare(invoked_as: str, argv: list[str], writer: int) -> int:
     """Read everything there is to read and write the launch to *writer*, in the child."""
+    from vscadmin.errors import Exit, VscadminError  # noqa: PLC0415 - as are all here
+
     try:
         from vscadmin.proxy.prepare import Said, prepare  # noqa: PLC0415 - only in the child
 
+        stdout = _kept_from_plugins()
         prepared = prepare(argv, invoked_as, os.environ, pid=os.getppid())
         if isinstance(prepared, Said):
-            print(prepared.text, end="", flush=True)
+            with os.fdopen(stdout, "w") as output:
+                output.write(prepared.text)
             return prepared.exit_code
         with os.fdopen(writer, "wb") as result:
             result.write(prepared.dump())
@@ -68,6 +78,15 @@ def _prepare(invoked_as: str, argv: list[str], writer: int) -> int:
     except Exception as error:  # the last line of defence
         return _bug(error)
     return Exit.DONE
+
+
+def _kept_from_plugins() -> int:
+    """Keep the client's script and its output from programs that plugins start; return stdout."""
+    stdout = os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    return stdout
 
 
 def _carry(launch: Launch) -> int:
@@ -89,6 +108,7 @@ def _refused(error: VscadminError) -> int:
 
 
 def _bug(error: Exception) -> int:
+    from vscadmin.errors import Exit  # noqa: PLC0415 - rare
     from vscadmin.logs import log_bug  # noqa: PLC0415 - structlog costs 0.1 s, bugs are rare
 
     where = log_bug(error)

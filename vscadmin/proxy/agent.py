@@ -14,6 +14,7 @@ import sys
 import time
 
 from vscadmin.proxy import wire
+from vscadmin.proxy.descriptors import raise_file_limit
 from vscadmin.proxy.forwards import Forwards
 from vscadmin.proxy.link import Control, read_backend, read_exactly, tcp
 from vscadmin.proxy.loop import Loop
@@ -131,6 +132,7 @@ class Agent:
             mark=order.mark,
             environment=environment,
             prefix=order.shell,
+            limits=raise_file_limit(),
         )
         self._status = NO_CONTROL
         callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._reap}

@@ -24,6 +24,7 @@ MODULES = (
     "loop",
     "stream",
     "signals",
+    "descriptors",
     "wire",
     "link",
     "carrier",
@@ -66,7 +67,9 @@ def take(n):
     return b
 n=b""
 while not n.endswith(b" "):n+=take(1)
-exec(compile(take(int(n)),"vscode-shell-proxy","exec"))
+import marshal
+text,modules,order=marshal.loads(take(int(n)))
+exec(text)
 """
 
 # POSIX sh. $0 is the mark; each of the arguments may be a Python.
@@ -185,33 +188,39 @@ def _quoted(text: str) -> str:
 
 
 _LOADER = """
-import marshal, sys, types
-def module(name, is_compiled, text):
+import sys, types
+def module(name, is_compiled, data):
     made = sys.modules[name] = types.ModuleType(name)
-    exec(marshal.loads(text) if is_compiled else compile(text, name, "exec"), made.__dict__)
+    exec(marshal.loads(data) if is_compiled else compile(data, name, "exec"), made.__dict__)
     return made
 module("vscadmin", False, ""); module("vscadmin.proxy", False, "")
+for each in modules: made = module(*each)
+made.main(made.Order(**order))
 """
+_OLD_MARSHAL = 2  # the version that every Python 3 reads
 
 
 def agent_source(order: Mapping[str, object], magic: int | None = None) -> bytes:
-    """Return what the starter wants: a length, and the agent with its order behind it.
+    """Return what the starter wants: a length, and the agent with its order.
 
     A Python of our own version (*magic*) gets the modules compiled: they are 2,000 lines.
     """
     modules = agent_modules(magic == int.from_bytes(MAGIC_NUMBER, "big"))
-    source = f"{modules}\nmade.main(made.Order(**{dict(order)!r}))\n".encode()
-    return b"%d " % len(source) + source
+    data = marshal.dumps((_LOADER, modules, dict(order)), _OLD_MARSHAL)
+    return b"%d " % len(data) + data
 
 
 @cache
-def agent_modules(is_compiled: bool = True) -> str:
-    """Return the agent as a Python text; made early, it does not hold up a hello."""
-    lines = [_LOADER]
+def agent_modules(is_compiled: bool = True) -> tuple[tuple[str, bool, bytes], ...]:
+    """Return names and texts of the agent's modules, or their code.
+
+    Read once and early: it does not hold up a hello, and an upgrade meanwhile changes nothing.
+    """
+    modules = []
     for name in (*MODULES, _MAIN):
         path = os.path.join(os.path.dirname(__file__), f"{name}.py")
         loader = SourceFileLoader(f"vscadmin.proxy.{name}", path)
         code = loader.get_code(loader.name) if is_compiled else None
-        payload = marshal.dumps(code) if code is not None else loader.get_data(path)
-        lines.append(f"made = module({loader.name!r}, {code is not None}, {payload!r})")
-    return "\n".join(lines)
+        data = marshal.dumps(code) if code is not None else loader.get_data(path)
+        modules.append((loader.name, code is not None, data))
+    return tuple(modules)

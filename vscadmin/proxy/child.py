@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
+from vscadmin.proxy.descriptors import restore_file_limit
 from vscadmin.proxy.signals import restore
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -59,7 +59,7 @@ def spawn(
             os.setsid()
             _place(stdio)
             if limits is not None:
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                restore_file_limit(limits)
             if is_tied:
                 _tie(parent)
             os.execvpe(argv[0], list(argv), dict(environment))  # noqa: S606 - no shell is needed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 import stat
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.owner import Owners
 from vscadmin.proxy.refusals import Refusals
 
-_MOST_FILES = 65536
 _LONGEST_PATH = 107  # bytes: sun_path less its NUL, unix(7)
 _NAME = "sock"
 _ADVICE = {
@@ -28,18 +26,6 @@ _ADVICE = {
 
 class ListenError(Exception):
     """There is no listener, and the words say why and what can be done."""
-
-
-def raise_file_limit() -> tuple[int, int]:
-    """Let this process open as many files as it may; return the limits of before (RLIMIT_NOFILE).
-
-    A connection takes two descriptors, and 1024 are the usual limit.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    return soft, hard
 
 
 def listen(host: str, port: int, backlog: int) -> socket.socket:
@@ -107,6 +93,9 @@ class Listener:
         if uid == self._uid:
             self._accepted(connection)
             return
+        if uid is None and _has_gone(connection):  # a probe; whose, nobody can tell any more
+            connection.close()
+            return
         reset(connection)
         who = "of nobody on this machine" if uid is None else f"of uid {uid}"
         self._refusals.add(f"a connection {who} was refused")
@@ -118,6 +107,15 @@ class Listener:
         if self._directory:
             _remove(self._directory)
             self._directory = ""
+
+
+def _has_gone(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _on_port(bind: tuple[str, int], backlog: int) -> socket.socket:

@@ -19,6 +19,8 @@ else:
     Protocol = object
 
 _PATIENCE = 10.0  # s an answer may take
+_AGAIN = 0.5  # s until Slurm may know how a job ended that it did not know of before
+_OF_THE_END = (b"salloc: ", b"srun: ", b"slurmstepd")  # what they say when we end them
 _WHY = 3.0  # s it may take when the user waits for the session to end
 
 
@@ -102,7 +104,7 @@ class Queue:
                 said = self._scheduler.feed(piece)
                 if said.job_id is not None:
                     self._learn(said.job_id)
-                if said.pass_on:
+                if said.pass_on and not (self._is_over and piece.startswith(_OF_THE_END)):
                     shown.append(piece)
             elif _may_be_launchers(piece):
                 self._line = piece
@@ -143,21 +145,41 @@ class Queue:
         if answer.ask_again is not None:
             self._next = self._loop.later(answer.ask_again, self._ask)
 
+    def end(self) -> None:
+        """Say nothing more of the job: the session ends it."""
+        self._is_over = True
+
+    @property
+    def has_job(self) -> bool:
+        """Whether there is a job, or was one."""
+        return self._job is not None
+
     def say_why(self, what: str, said: Callable[[], None]) -> None:
         """Say that the session ends and, if Slurm knows, why; *said* is called then."""
         self._is_over = True
-        scheduler = self._scheduler
-        if scheduler is None or self._job is None:
+        if self._scheduler is None or self._job is None:
             self._journal.fail(what)
             said()
-            return
+        else:
+            self._ask_why(self._scheduler, what, said, time.monotonic() + _WHY)
+
+    def _ask_why(
+        self, scheduler: Scheduler, what: str, said: Callable[[], None], until: float
+    ) -> None:
+        """Ask again for as long as Slurm does not know it yet."""
 
         def answered(output: bytes, status: int) -> None:
             reason = scheduler.ended(output) if status == 0 else ""
-            self._journal.fail(f"{what}: {reason}" if reason else what)
-            said()
+            if reason or time.monotonic() + _AGAIN > until:
+                self._journal.fail(f"{what}: {reason}" if reason else what)
+                said()
+            else:
+                self._loop.later(_AGAIN, again)
 
-        self._asker.ask(scheduler.why(self._job), _WHY, answered)
+        def again() -> None:
+            self._ask_why(scheduler, what, said, until)
+
+        self._asker.ask(scheduler.why(self._job or 0), _WHY, answered)
 
     def cancel(self) -> None:
         """Have Slurm end the job."""

@@ -17,10 +17,11 @@ from vscadmin.proxy import boot, link, wire
 from vscadmin.proxy.ask import Asker
 from vscadmin.proxy.child import Children, Guardian, spawn, words
 from vscadmin.proxy.connections import Complaints, Straight, ThroughAgent
+from vscadmin.proxy.descriptors import raise_file_limit
 from vscadmin.proxy.dialback import DialBack
 from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.launch import DIRECT, Launch
-from vscadmin.proxy.listener import Listener, ListenError, raise_file_limit
+from vscadmin.proxy.listener import Listener, ListenError
 from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.queue import Queue, Scheduler
 from vscadmin.proxy.relay import Relay
@@ -37,6 +38,7 @@ _LATE_STATUS = 1.0  # s the shell's status may come later than the launcher's en
 _ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 _OF_THIS_NODE = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK")
 _OF_THE_DISPLAY = ("DISPLAY", "XAUTHORITY")  # unless Slurm forwards it
+_NOWHERE = Unix(b"")  # `listeningOn====`: what the editor's script says of a server that failed
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where "any" is dialled
 
 
@@ -239,12 +241,12 @@ class Session:
             if index < len(self._launch.forwards):
                 self._ways.forward(number, self._launch.forwards[index][1])
 
-    def _listen(self, announced: Backend) -> Backend | None:
+    def _listen(self, announced: Backend) -> Backend:
         """Return where the client finds the server that was announced."""
         if announced not in self._listeners:
             backend = self._dialled_as(announced)
             if backend is None:
-                return None
+                return _NOWHERE
             ways = self._ways
             assert ways is not None  # noqa: S101 - there is output only after it was set
             try:
@@ -257,7 +259,7 @@ class Session:
                 )
             except ListenError as error:
                 self._fail(f"no listener for the editor: {error}")
-                return None
+                return _NOWHERE
         return self._found_at(self._listeners[announced])
 
     def _bind_for(self, announced: Backend) -> tuple[str, int] | None:
@@ -316,6 +318,7 @@ class Session:
         if self._is_ending:
             return
         self._is_ending = True
+        self._queue.end()
         if self._control is not None:
             self._control.send(wire.END)
         self._signal_launcher(signal.SIGTERM)
@@ -352,9 +355,14 @@ class Session:
             self._status = self._stdio.trailing_status
         if self._status is None:
             self._status = Exit.NO_BACKEND
-            self._queue.say_why("the job ended", self._finish)
+            self._queue.say_why(self._how_it_ended(), self._finish)
         else:
             self._finish()
+
+    def _how_it_ended(self) -> str:
+        if self._launch.uses_slurm:
+            return "the job ended" if self._queue.has_job else "no job was started"
+        return "the shell ended without a status"
 
     def _finish(self) -> None:
         if self._stdio.is_flushed:

@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 
+from vscadmin.proxy.descriptors import restore_file_limit
 from vscadmin.proxy.loop import Loop, Timer
 from vscadmin.proxy.signals import restore
 from vscadmin.proxy.stream import Flow, Outlet
@@ -18,8 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from vscadmin.proxy.descriptors import Limits
+
 _PROFILE = 60.0  # s a profile may take: module systems on a busy file system need ten
-_LEFT_OUTPUT = 0.15  # s to wait for what is still in the pipes once the shell has ended
+_LEFT_OUTPUT = 0.1  # s to wait for what is still in the pipes once the shell has ended
 _FALLBACK = "/bin/sh"
 
 # What runs after the profile, in a POSIX shell: the client's stdin and stdout come back, from
@@ -56,11 +59,13 @@ class Shell:
         mark: bytes,
         environment: "Mapping[str, str]",
         prefix: "Sequence[str]",
+        limits: "Limits",
     ) -> None:
         self._loop = loop
         self._mark = mark
         self._environment = dict(environment)
         self._prefix = tuple(prefix)
+        self._limits = limits
         self._ended = ended
         self._say = say
         self._seen = b""
@@ -100,6 +105,7 @@ class Shell:
     def _become(self, argv: "Sequence[str]") -> None:
         try:
             restore()
+            restore_file_limit(self._limits)
             os.setsid()
             os.dup2(0, 3)
             os.dup2(self._out, 4)
@@ -247,7 +253,7 @@ def _members(session: int) -> "list[int]":
     return [
         int(name)
         for name in os.listdir("/proc")
-        if name.isdigit() and _session_of(int(name)) == session
+        if name.isdigit() and _session_of(int(name)) == session and _is_alive(name)
     ]
 
 
@@ -256,3 +262,12 @@ def _session_of(pid: int) -> int:
         return os.getsid(pid)
     except OSError:
         return 0
+
+
+def _is_alive(pid: str) -> bool:
+    """Tell whether it is more than a zombie, which waits for a parent that has no time."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return not file.read().rpartition(b")")[2].startswith(b" Z")
+    except OSError:
+        return False

@@ -83,4 +83,6 @@ def _is_of_no_use(pattern: bytes) -> bool:
     is_about_nodes = pattern.startswith(b"Nodes ") and pattern.endswith(
         (b" are ready for job", b" are still not ready")
     )
-    return pattern in _OF_NO_USE or is_about_nodes or pattern.startswith(b"Force Terminated ")
+    is_a_status = pattern.startswith(b"error: ") and b": Exited with exit code " in pattern
+    is_ending = pattern.startswith(b"Force Terminated ")
+    return pattern in _OF_NO_USE or is_about_nodes or is_a_status or is_ending
