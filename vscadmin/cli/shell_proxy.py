@@ -47,13 +47,33 @@ def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
         finally:
             os._exit(status)
     os.close(writer)
-    import vscadmin.proxy.session  # noqa: F401, PLC0415 - while the child prepares
+    _import_until(reader)
     from vscadmin.proxy.launch import load  # noqa: PLC0415 - as above
 
     with os.fdopen(reader, "rb") as result:
         data = result.read()
     _, waited = os.waitpid(pid, 0)
     return load(data) if data else os.waitstatus_to_exitcode(waited)
+
+
+def _import_until(reader: int) -> None:
+    """Import what a session needs for as long as the child has nothing to say yet."""
+    from importlib import import_module  # noqa: PLC0415 - all of this is done meanwhile
+    from select import select  # noqa: PLC0415
+
+    for name in (
+        "launcher",
+        "journal",
+        "link",
+        "listener",
+        "dialback",
+        "relay",
+        "stdio",
+        "session",
+    ):
+        import_module(f"vscadmin.proxy.{name}")
+        if select([reader], [], [], 0)[0]:
+            return
 
 
 def _prepare(invoked_as: str, argv: list[str], writer: int) -> int:
@@ -90,7 +110,18 @@ def _kept_from_plugins() -> int:
 
 
 def _carry(launch: Launch) -> int:
-    from vscadmin.proxy.journal import Journal  # noqa: PLC0415 - not in the child
+    """Start the launcher, then import what is left while it starts the job."""
+    from vscadmin.errors import Exit  # noqa: PLC0415 - not before the child began, as all here
+    from vscadmin.proxy.child import words  # noqa: PLC0415
+    from vscadmin.proxy.journal import Journal  # noqa: PLC0415
+    from vscadmin.proxy.launcher import start  # noqa: PLC0415
+
+    journal = Journal(launch.log_file, launch.verbosity)
+    try:
+        launcher = start(launch)
+    except OSError as error:
+        journal.fail(f"the job could not be started: {words(error)}")
+        return Exit.NO_BACKEND
     from vscadmin.proxy.session import Session  # noqa: PLC0415
 
     scheduler = None
@@ -98,7 +129,7 @@ def _carry(launch: Launch) -> int:
         from vscadmin.slurm.watching import Watching  # noqa: PLC0415
 
         scheduler = Watching()
-    return Session(launch, Journal(launch.log_file, launch.verbosity), scheduler).run()
+    return Session(launch, launcher, journal, scheduler).run()
 
 
 def _refused(error: VscadminError) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from vscadmin.proxy.loop import READ, Loop, Timer
 
-_BATCH = 16  # connections, before those that are open have their turn
 _PAUSE = 0.1  # s without accepting, when no descriptor is left
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2)
 
@@ -42,19 +41,15 @@ class Acceptor:
         self._listening.close()
 
     def _ready(self, _events: int) -> None:
-        for _ in range(_BATCH):
-            if not self._is_open or self._pause is not None:
-                return
-            try:
-                connection, _address = self._listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:  # ECONNABORTED, a network error of that connection
-                if error.errno in _FULL:
-                    self._rest()
-                continue
-            connection.setblocking(False)
-            self._accepted(connection)
+        """Accept one: those that are open have their turn before the next."""
+        try:
+            connection, _address = self._listening.accept()
+        except OSError as error:  # BlockingIOError, ECONNABORTED: it has gone again
+            if error.errno in _FULL:
+                self._rest()
+            return
+        connection.setblocking(False)
+        self._accepted(connection)
 
     def _rest(self) -> None:
         """Leave those who come in the backlog for a while: they would be reported for ever."""

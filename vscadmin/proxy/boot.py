@@ -32,6 +32,7 @@ MODULES = (
     "relay",
     "shell",
     "forwards",
+    "servers",
     "reach",
 )
 _MAIN = "agent"

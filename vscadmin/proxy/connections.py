@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
 from functools import partial
 
 from vscadmin.proxy import wire
@@ -14,11 +13,9 @@ from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.link import Backend, Control, dial, reset, unix
 from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.relay import Relay
+from vscadmin.proxy.servers import Servers
 
 _PATIENCE = 15.0  # s for the agent to come: it gives a server 10 s to begin to listen
-_NOT_YET = 10.0
-_FIRST_PAUSE = 0.02  # s, doubled
-_LONGEST_PAUSE = 0.5
 _SAME_WORDS = 30.0  # s between two complaints of the same words
 
 
@@ -99,30 +96,24 @@ class ThroughAgent:
 
 
 class Straight:
-    """Direct mode: we dial the compute node ourselves."""
+    """Direct mode: we dial the compute node, *node*, ourselves."""
 
-    def __init__(self, loop: Loop, relay: Relay, complaints: Complaints) -> None:
-        self._loop = loop
+    def __init__(self, loop: Loop, relay: Relay, complaints: Complaints, node: str) -> None:
         self._relay = relay
         self._complaints = complaints
+        self._servers = Servers(loop, node)
 
     def open(self, client: socket.socket, backend: Backend) -> None:
         """Connect *client* with *backend*, which may take a moment until it listens."""
-        self._try(client, backend, time.monotonic() + _NOT_YET, _FIRST_PAUSE)
 
-    def _try(self, client: socket.socket, backend: Backend, until: float, pause: float) -> None:
-        def dialled(result: socket.socket | OSError) -> None:
-            if not isinstance(result, OSError):
-                self._relay.join(client, result, _nothing)
-            elif isinstance(result, ConnectionRefusedError) and time.monotonic() < until:
-                longer = min(2 * pause, _LONGEST_PAUSE)
-                again: Callable[[], None] = partial(self._try, client, backend, until, longer)
-                self._loop.later(pause, again)
-            else:
+        def dialled(result: socket.socket | str) -> None:
+            if isinstance(result, str):
                 reset(client)
-                self._complaints.tell(f"{backend} (in the job): {result.strerror or result}")
+                self._complaints.tell(result)
+            else:
+                self._relay.join(client, result, _nothing)
 
-        dial(self._loop, backend, dialled)
+        self._servers.dial(backend, dialled)
 
 
 def _nothing() -> None:

@@ -44,7 +44,8 @@ class Pair:
         left, right = _End(self, one), _End(self, other)
         left.inward = right.outward = _Way(self, left, right)
         right.inward = left.outward = _Way(self, right, left)
-        self._ends = (left, right)
+        self._ends = (left, right)  # type: tuple[_End, ...]
+        left.begin()
 
     def close(self) -> None:
         """End it; a side that has been told of the end sees nothing new."""
@@ -52,6 +53,7 @@ class Pair:
             self.is_open = False
             for end in self._ends:
                 end.close()
+            self._ends = ()
             self.relay.forget(self)
             self._ended()
 
@@ -89,9 +91,15 @@ class _End:
         self._fd = connection.fileno()
         self._mask = READ
         self._is_watched = True
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._loop.watch(self._fd, READ, self._ready)
+        _send_at_once(connection)
+
+    def begin(self) -> None:
+        """Carry what has arrived already; of what is wrong the loop will tell."""
+        try:
+            self.inward.move()
+        except OSError:
+            return
 
     def watch(self) -> None:
         """Wait for what the two ways can do something about, and for nothing else."""
@@ -106,9 +114,8 @@ class _End:
         self._mask = mask
 
     def reset_on_close(self) -> None:
-        """Have `close` send RST."""
-        if self.socket.family != socket.AF_UNIX:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        """Have `close` send RST; a unix socket knows none, and does as always."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def close(self) -> None:
         """Let go of the connection, and of what it has said."""
@@ -141,6 +148,13 @@ class _End:
         elif self.inward.carrier is not None:
             self._loop.forget(self._fd)
             self._is_watched = False
+
+
+def _send_at_once(connection: socket.socket) -> None:
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:  # EOPNOTSUPP: a unix socket, which does so anyway
+        return
 
 
 class _Way:
@@ -185,11 +199,12 @@ class _Way:
             self._give(self.carrier)
 
     def drop(self) -> None:
-        """Carry nothing from now on."""
+        """Carry nothing from now on, and forget the ends: no garbage is left to be collected."""
         self.is_over = True
         if self.carrier is not None:
             self.carrier.pool.give_back(self.carrier)
             self.carrier = None
+        del self._pair, self._source, self._target
 
     def _borrow(self) -> "Carrier":
         try:

@@ -3,25 +3,18 @@
 Runs on the compute node: standard library of Python 3.6 only.
 """
 
-import errno
 import os
 import socket
-import time
 
 from vscadmin.proxy import wire
 from vscadmin.proxy.link import Backend, dial, introduce
 from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.relay import Relay
+from vscadmin.proxy.servers import Servers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_NOT_YET = 10.0  # s a server may take from its announcement until it listens
-_AGAIN = 1.0  # s for one that did listen before: its backlog may be full
-_FIRST_PAUSE = 0.01  # s, doubled each time
-_LONGEST_PAUSE = 0.5
-_NOBODY = (errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN)
 
 
 class Reach:
@@ -43,36 +36,18 @@ class Reach:
         self._key = key
         self._home = home
         self._failed = failed
-        self._reached: set[bytes] = set()
+        self._servers = Servers(loop, os.uname().nodename)
 
     def open(self, ident: bytes, backend: Backend) -> None:
         """Make the connection that the proxy calls *ident*."""
-        patience = _AGAIN if bytes(backend) in self._reached else _NOT_YET
-        self._try(ident, backend, time.monotonic() + patience, _FIRST_PAUSE)
 
-    def _try(self, ident: bytes, backend: Backend, until: float, pause: float) -> None:
-        def dialled(result: "socket.socket | OSError") -> None:
-            if isinstance(result, socket.socket):
-                self._reached.add(bytes(backend))
-                self.dial_home(ident, result)
-            elif result.errno in _NOBODY and time.monotonic() < until:
-                longer = min(2 * pause, _LONGEST_PAUSE)
-                self._loop.later(pause, lambda: self._try(ident, backend, until, longer))
+        def dialled(result: "socket.socket | str") -> None:
+            if isinstance(result, str):
+                self._failed(ident, result)
             else:
-                self._failed(ident, self._words(backend, result))
+                self.dial_home(ident, result)
 
-        dial(self._loop, backend, dialled)
-
-    def _words(self, backend: Backend, error: OSError) -> str:
-        node = os.uname().nodename
-        if error.errno in _NOBODY and bytes(backend) in self._reached:
-            return f"the editor's server on {node} ({backend}) does not listen any more"
-        if error.errno in _NOBODY:
-            return (
-                f"the editor's server on {node} announced {backend}, "
-                f"but nothing listens there after {_NOT_YET:.0f} s"
-            )
-        return f"the editor's server on {node} ({backend}): {error.strerror or error}"
+        self._servers.dial(backend, dialled)
 
     def dial_home(self, ident: bytes, near: socket.socket) -> None:
         """Dial the proxy, prove who we are, have it proved, and join with *near*."""

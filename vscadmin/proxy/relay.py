@@ -35,9 +35,7 @@ class Relay:
     Without *splice* bytes are copied.
     """
 
-    def __init__(
-        self, loop: Loop, chunk: int = CHUNK, splice: "Splice | None" = SPLICE
-    ) -> None:
+    def __init__(self, loop: Loop, chunk: int = CHUNK, splice: "Splice | None" = SPLICE) -> None:
         self.loop = loop
         self.chunk = chunk
         self.bytes = 0  # both ways, since the start

@@ -15,12 +15,12 @@ from contextlib import suppress
 from vscadmin.errors import Exit
 from vscadmin.proxy import boot, link, wire
 from vscadmin.proxy.ask import Asker
-from vscadmin.proxy.child import Children, Guardian, spawn, words
+from vscadmin.proxy.child import Children, Guardian
 from vscadmin.proxy.connections import Complaints, Straight, ThroughAgent
-from vscadmin.proxy.descriptors import raise_file_limit
 from vscadmin.proxy.dialback import DialBack
 from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.launch import DIRECT, Launch
+from vscadmin.proxy.launcher import Launcher, job_environment
 from vscadmin.proxy.listener import Listener, ListenError
 from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.queue import Queue, Scheduler
@@ -36,9 +36,8 @@ _CANCEL = 1.5  # s the launcher has to end by itself before Slurm is asked to en
 _KILL = 4.0  # s until it is killed: a signal of ours ends a job within 5 s
 _LATE_STATUS = 1.0  # s the shell's status may come later than the launcher's end
 _ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
-_OF_THIS_NODE = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK")
-_OF_THE_DISPLAY = ("DISPLAY", "XAUTHORITY")  # unless Slurm forwards it
-_NOWHERE = Unix(b"")  # `listeningOn====`: what the editor's script says of a server that failed
+# What the client is told where there is no way: its own port number may be somebody else's here.
+_NOWHERE = Tcp("127.0.0.1", 1)
 _LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where "any" is dialled
 
 
@@ -48,12 +47,13 @@ class Session:
     def __init__(
         self,
         launch: Launch,
+        launcher: Launcher,
         journal: Journal,
         scheduler: Scheduler | None,
     ) -> None:
         self._launch = launch
         self._journal = journal
-        self._mark = os.urandom(16).hex()
+        self._launcher = launcher
         self._key = os.urandom(wire.KEY_SIZE)
         self._loop = Loop()
         self._children = Children()
@@ -70,9 +70,9 @@ class Session:
             stderr=self._queue.read_stderr,
             fail=self._fail,
         )
-        self._stdio = Stdio(self._loop, launch, journal, self._mark.encode(), told)
+        self._stdio = Stdio(self._loop, launch, journal, launcher.mark.encode(), told)
         self._report = Report(self._loop, self._relay, launch.session)
-        self._environment = _job_environment(launch)
+        self._environment = job_environment(launch)
         self._listeners: dict[Backend, Listener] = {}
         self._dialback: DialBack | None = None
         self._control: link.Control | None = None
@@ -81,7 +81,6 @@ class Session:
         self._status: int | None = None
         self._expected = 0
         self._is_ending = False
-        self._launcher = 0
 
     # Beginning.
 
@@ -90,36 +89,16 @@ class Session:
         callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._children.reap}
         callbacks |= dict.fromkeys(_ENDING, self._signalled)
         Signals(self._loop, callbacks)
+        self._children.add(self._launcher.pid, self._launcher_ended)
+        self._guardian = Guardian(self._launch.environment)
+        self._journal.info(f"launcher: {' '.join(self._launch.command)}")
         for line in self._launch.notes:
             self._journal.tell(line)
-        try:
-            self._start()
-        except OSError as error:
-            self._journal.fail(f"the job could not be started: {words(error)}")
-            return Exit.NO_BACKEND
-        self._guardian = Guardian(self._launch.environment)
+        self._stdio.connect(self._launcher.stdin, self._launcher.stdout, self._launcher.stderr)
         boot.agent_modules()
         self._loop.run()
         self._close()
         return Exit.NO_BACKEND if self._status is None else self._status
-
-    def _start(self) -> None:
-        launch = self._launch
-        limits = raise_file_limit()
-        *command, _ = launch.command
-        script = boot.script(self._mark, launch.pythons, self._environment)
-        command += script[1:] if command[-1] == script[0] else script
-        self._journal.info(f"launcher: {' '.join(launch.command)}")
-        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
-        (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = pipes
-        theirs = (stdin, stdout, stderr)
-        self._launcher = spawn(
-            command, launch.environment, theirs, is_tied=launch.uses_slurm, limits=limits
-        )
-        self._children.add(self._launcher, self._launcher_ended)
-        for fd in theirs:
-            os.close(fd)
-        self._stdio.connect(to_stdin, from_stdout, from_stderr)
 
     def _job_known(self, job: int) -> None:
         if self._launch.job_is_ours:
@@ -161,7 +140,7 @@ class Session:
         launch = self._launch
         order = {
             "key": self._key,
-            "mark": self._mark,
+            "mark": self._launcher.mark,
             "address": address,
             "port": port,
             "environment": self._environment,
@@ -207,7 +186,7 @@ class Session:
             self._go_straight()
 
     def _go_straight(self) -> None:
-        self._ways = Straight(self._loop, self._relay, self._complaints)
+        self._ways = Straight(self._loop, self._relay, self._complaints, self._address)
         is_any = self._launch.direct_bind == "any"
         try:
             self._stdio.open_stdin("0.0.0.0" if is_any else self._address)  # noqa: S104 - as asked
@@ -221,7 +200,7 @@ class Session:
             return
         self._journal.info(f"{reason}: direct mode, without an agent")
         self._stdio.expect_trailer()
-        self._stdio.order(f"{self._mark}\n".encode())
+        self._stdio.order(f"{self._launcher.mark}\n".encode())
         self._go_straight()
 
     # Running.
@@ -336,7 +315,7 @@ class Session:
     def _signal_launcher(self, number: int) -> None:
         """Signal the launcher and its process group: the children of a wrapper hear it too."""
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._launcher, number)
+            os.killpg(self._launcher.pid, number)
 
     def _launcher_ended(self, waited: int) -> None:
         self._journal.info(f"the launcher ended with status {status_of(waited)}")
@@ -379,14 +358,6 @@ class Session:
         self._relay.close_all()
         self._report.close()
         self._stdio.close()
-
-
-def _job_environment(launch: Launch) -> dict[str, str | None]:
-    """Return what is set and unset in the job: what means this machine means nothing there."""
-    if not launch.uses_slurm:
-        return launch.job_environment
-    here = _OF_THIS_NODE if launch.x11 else _OF_THIS_NODE + _OF_THE_DISPLAY
-    return dict.fromkeys(here) | launch.job_environment
 
 
 def _loopback(host: str) -> str:
