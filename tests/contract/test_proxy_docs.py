@@ -91,11 +91,12 @@ def test_every_setting_that_is_printed_is_explained() -> None:
 
 def texts_of_the_program() -> Iterator[str]:
     """Yield all strings in the proxy's and the scheduler's modules, f-strings in pieces."""
-    for folder in ("proxy", "slurm"):
-        for path in sorted((ROOT / "vscadmin" / folder).glob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    yield node.value
+    package = ROOT / "vscadmin"
+    of_both = [path for folder in ("proxy", "slurm") for path in (package / folder).glob("*.py")]
+    for path in [*of_both, package / "cli" / "shell_proxy.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
 
 
 def pieces_of_lines() -> Iterator[str]:

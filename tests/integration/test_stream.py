@@ -186,3 +186,19 @@ def _ends(kind: str) -> tuple[int, int]:
         return os.pipe()
     near, far = socket.socketpair()
     return near.detach(), far.detach()
+
+
+def test_an_outlet_whose_reader_went_is_closed_once(loop: Loop) -> None:
+    """Its own descriptors may be somebody else's by then."""
+    reader, writer = os.pipe()
+    outlet = Outlet(loop, writer)
+    os.close(reader)
+    outlet.write(b"x")
+    assert not outlet.is_open
+    others = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]
+    outlet.close()
+    outlet.close()
+    for other in others:
+        os.close(other)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(writer)

@@ -27,7 +27,7 @@ def test_without_arguments_nothing_is_asked_for() -> None:
     assert asked == Asked(
         help=False, version=False, list_profiles=False, explain=False, profile="", mode="",
         salloc_args=(), environment=(), verbosity=0, log_file="", tee=("", "", ""),
-        backlog=None, byte_limit=262144, listen_host="127.0.0.1", listen_port=0, options={},
+        backlog=None, byte_limit=524288, listen_host="127.0.0.1", listen_port=0, options={},
     )  # fmt: skip
 
 

@@ -13,9 +13,16 @@ from vscadmin.proxy.signals import restore
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-# Ends the job of a session whose proxy was killed: it reads the number of the job from the
-# proxy, and the end of that pipe is the proxy's end. An empty line is a session that ended well.
-_GUARDIAN = 'j=; while read -r l; do j=$l; done; [ -z "$j" ] || exec scancel --quiet "$j"'
+# Tidies up behind a proxy that was killed: what there is to do it reads from the proxy, and the
+# end of that pipe, without a word before it, is the proxy's end.
+_GUARDIAN = """
+job=
+while read -r what value; do
+  case $what in job) job=$value ;; file) set -- "$@" "$value" ;; well) exit ;; esac
+done
+for file; do rm -f "$file"; rmdir "${file%/*}"; done
+[ -z "$job" ] || exec scancel --quiet "$job"
+"""
 
 
 class Children:
@@ -94,7 +101,7 @@ def _tie(parent: int) -> None:
 
 
 class Guardian:
-    """A shell that outlives us only to cancel our job: SIGKILL leaves us no time to.
+    """A shell that outlives us only to tidy up: SIGKILL leaves us no time to.
 
     Without /bin/sh there is none, and nothing is lost but this.
     """
@@ -108,16 +115,22 @@ class Guardian:
             os.close(reader)
             os.close(null)
 
-    def know(self, job: int) -> None:
-        """Tell which job is ours."""
-        with suppress(OSError):
-            os.write(self._writer, b"%d\n" % job)
+    def cancel(self, job: int) -> None:
+        """Have it cancel our job."""
+        self._tell(b"job %d" % job)
+
+    def remove(self, path: bytes) -> None:
+        """Have it remove a file, and its directory if nothing else is in there."""
+        self._tell(b"file " + path)
 
     def dismiss(self) -> None:
-        """Have nothing cancelled: the session ended well."""
-        with suppress(OSError):
-            os.write(self._writer, b"\n")
-            os.close(self._writer)
+        """Have it do nothing: the session ended well."""
+        self._tell(b"well")
+        os.close(self._writer)
+
+    def _tell(self, line: bytes) -> None:
+        with suppress(OSError):  # it was killed itself
+            os.write(self._writer, line + b"\n")
 
 
 def words(error: OSError) -> str:

@@ -96,9 +96,10 @@ class Listener:
         if uid is None and _has_gone(connection):  # a probe; whose, nobody can tell any more
             connection.close()
             return
+        who = f"of uid {uid}" if uid is not None else _foreigner(connection)
+        if who:
+            self._refusals.add(f"a connection {who} was refused")
         reset(connection)
-        who = "of nobody on this machine" if uid is None else f"of uid {uid}"
-        self._refusals.add(f"a connection {who} was refused")
 
     def close(self) -> None:
         """Take no more connections; those that were handed on stay."""
@@ -128,6 +129,16 @@ def _on_port(bind: tuple[str, int], backlog: int) -> socket.socket:
     except OSError as error:
         advice = _ADVICE.get(error.errno or 0, "leave -H out to listen on 127.0.0.1")
         raise ListenError(f"{where}: {(error.strerror or '').lower()}; {advice}") from error
+
+
+def _foreigner(connection: socket.socket) -> str:
+    """Say from which other machine it is; "" is one of here that is gone, which is no news."""
+    try:
+        host = connection.getpeername()[0]
+        is_here = host == connection.getsockname()[0] or host.startswith(("127.", "::ffff:127."))
+    except OSError:
+        return ""
+    return "" if is_here else f"from {host}, which is not this machine,"
 
 
 def _place() -> str:

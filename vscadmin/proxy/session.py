@@ -96,13 +96,14 @@ class Session:
             self._journal.tell(line)
         self._stdio.connect(self._launcher.stdin, self._launcher.stdout, self._launcher.stderr)
         boot.agent_modules()
+        self._loop.later(0, self._children.reap)  # it may have ended before we heard of signals
         self._loop.run()
         self._close()
         return Exit.NO_BACKEND if self._status is None else self._status
 
     def _job_known(self, job: int) -> None:
         if self._launch.job_is_ours:
-            self._guardian.know(job)
+            self._guardian.cancel(job)
         self._report.set(job=job)
 
     def _hello(self, hello: boot.Hello) -> None:
@@ -250,7 +251,10 @@ class Session:
 
     def _found_at(self, listener: Listener) -> Backend:
         where = listener.address
-        return Unix(where) if isinstance(where, bytes) else Tcp(*where)
+        if not isinstance(where, bytes):
+            return Tcp(*where)
+        self._guardian.remove(where)
+        return Unix(where)
 
     def _dialled_as(self, announced: Backend) -> link.Backend | None:
         if isinstance(self._ways, ThroughAgent):

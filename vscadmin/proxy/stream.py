@@ -147,9 +147,12 @@ class Outlet:
 
     def close(self) -> None:
         """Close the descriptor once everything was written: the reader sees the end."""
-        self._is_closing = True
-        if self.is_empty:
-            self._shut()
+        if not self._is_closing:
+            self._is_closing = True
+            if not self._is_open:
+                os.close(self._fd)
+            elif self.is_empty:
+                self._shut()
 
     def _ready(self, events: int) -> None:
         if events & GONE:
