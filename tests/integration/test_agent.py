@@ -254,3 +254,21 @@ def test_a_hello_without_an_answer_ends_with_stdin(home: Path) -> None:
 
 def _is_there(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
+
+
+def test_a_bug_of_the_agent_goes_over_control_and_not_to_the_users_stderr(home: Path) -> None:
+    with Step(login(home), **{"shell": 7}) as step:  # what no proxy orders
+        step.start()
+        assert b"TypeError" in step.frame(wire.BUG)
+        assert step.process.wait(10) == 1
+        assert step.stderr() == b""
+
+
+def test_what_no_proxy_says_ends_the_agent(home: Path) -> None:
+    with Step(login(home)) as step:
+        step.start()
+        step.say(wire.OPEN, b"F" * 8 + b"unix:" + b"x" * 200 + b"\0y")
+        assert step.frame(wire.FAILED)[:8] == b"F" * 8
+        step.say(wire.GO, b"G" * 8)  # without its number
+        assert step.process.wait(10) == 69
+        assert b"Traceback" not in step.stderr()

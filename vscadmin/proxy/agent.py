@@ -32,6 +32,8 @@ _UNUSABLE = (99, 126, 127)  # what the boot script takes for a Python that did n
 _TOGETHER = 20.0  # s for proxy and agent to come together
 _STRANGER = 1.0  # s to let somebody else hold up the one we wait for
 _PAUSE = 0.01  # s between two looks at what only takes a moment
+_BUG = 1
+_LONGEST_TRACE = 1 << 14  # bytes
 _GRACE = 0.1  # s from SIGTERM to SIGKILL for what is left of the shell
 
 
@@ -73,8 +75,15 @@ def main(order: Order) -> None:
         )
         _say_here(f"{way}: {error.strerror or error}")
         sys.exit(NO_CONTROL)
-    agent = Agent(order, control)
-    status = agent.run()
+    try:
+        status = Agent(order, control).run()
+    except Exception:  # the last line of defence: the user's terminal is no place for it
+        import traceback  # noqa: PLC0415 - only here
+
+        control.setblocking(True)
+        words = traceback.format_exc().encode("utf-8", "backslashreplace")
+        control.sendall(wire.frame(wire.BUG, words[-_LONGEST_TRACE:]))
+        status = _BUG
     sys.exit(1 if status in _UNUSABLE else status)
 
 

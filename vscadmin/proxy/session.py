@@ -211,6 +211,8 @@ class Session:
             self._status, self._expected, _ = wire.read_exit(payload)
             self._journal.info(f"the shell ended with status {self._status}")
             self._loop.later(_CANCEL, self._stop)
+        elif kind == wire.BUG:
+            self._bug(payload.decode("utf-8", "backslashreplace"))
         elif kind == wire.SAY:
             self._journal.tell(payload.decode("utf-8", "backslashreplace"))
         elif isinstance(self._ways, ThroughAgent) and kind == wire.FAILED:
@@ -220,6 +222,12 @@ class Session:
             number, index = wire.read_numbers(payload)
             if index < len(self._launch.forwards):
                 self._ways.forward(number, self._launch.forwards[index][1])
+
+    def _bug(self, trace: str) -> None:
+        self._journal.info(trace)
+        seen = "" if self._launch.log_file else "; -l FILE -vv keeps the details"
+        last = trace.strip().rpartition("\n")[2]
+        self._fail(f"a bug in the job's half of the session: {last}{seen}. Please report it.")
 
     def _listen(self, announced: Backend) -> Backend:
         """Return where the client finds the server that was announced."""

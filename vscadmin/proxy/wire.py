@@ -36,6 +36,7 @@ EXIT = 4  # agent: status, bytes of stdout and stderr that went before
 FAILED = 5  # agent: identifier, words: no connection to that backend
 WANT = 6  # agent: number, index: somebody connected to the forward of that index
 SAY = 7  # agent: a line for the user
+BUG = 9  # agent: the traceback of what should not have happened
 GONE = 8  # proxy: number, nothing: the forwarded connection of that number has no other end
 _EXIT = struct.Struct("!BQQ")
 _NUMBERS = struct.Struct("!II")
