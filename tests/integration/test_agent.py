@@ -257,7 +257,7 @@ def _is_there(pid: int) -> bool:
 
 
 def test_a_bug_of_the_agent_goes_over_control_and_not_to_the_users_stderr(home: Path) -> None:
-    with Step(login(home), **{"shell": 7}) as step:  # what no proxy orders
+    with Step(login(home), shell=7) as step:  # noqa: S604 - what no proxy orders
         step.start()
         assert b"TypeError" in step.frame(wire.BUG)
         assert step.process.wait(10) == 1

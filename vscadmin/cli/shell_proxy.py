@@ -21,6 +21,7 @@ _NAME = "vscode-shell-proxy"
 
 def main() -> NoReturn:
     """Run a session; argv holds the path that was called, then the user's own arguments."""
+    _open_what_is_closed()
     invoked_as, *argv = sys.argv[1:]
     prepared = _in_a_child(invoked_as, argv)
     if isinstance(prepared, int):
@@ -33,6 +34,15 @@ def main() -> NoReturn:
         sys.exit(_refused(error))
     except Exception as error:  # the last line of defence
         sys.exit(_bug(error))
+
+
+def _open_what_is_closed() -> None:
+    """Put /dev/null where stdin, stdout or stderr was closed: no pipe of ours may land there."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
