@@ -2,7 +2,8 @@
 
 Adds --x11 to salloc if DISPLAY is one that Slurm can forward: over the network (ssh -X makes
 such a one), with a cookie, and answering. Where it is not, the job starts without, and one
-line says why; without it salloc would fail, or every window in the job.
+line says why; without it salloc would fail, or every window in the job. A user's own
+`-S --x11` stays, and fails.
 
     plugins = ["x11"]
     [plugin.x11]
@@ -42,9 +43,11 @@ def salloc_arguments(request: SessionRequest) -> Sequence[str]:
 
 @hookimpl
 def notes(request: SessionRequest) -> Sequence[str]:
-    if _is_wanted(request) and (problem := _problem(request)):
-        return [f"no X11 windows from this job: {problem}"]
-    return []
+    if not _is_wanted(request) or not (problem := _problem(request)):
+        return []
+    if "x11" in request.user_options:  # which is no plugin's to take back
+        return [f"-S --x11 starts no job: {problem}; --x11 without -S starts one without windows"]
+    return [f"no X11 windows from this job: {problem}"]
 
 
 def _is_wanted(request: SessionRequest) -> bool:

@@ -27,9 +27,10 @@ ARROWS = {
     "cleanup": _LEAVES | {"cleanup", "policy", "procs", "trust", "logs"},
     "proxy": _LEAVES | {"proxy", "sites", "trust"},
     "slurm": _LEAVES | {"slurm"},
+    "page": _LEAVES | {"page"},
     "sites": _LEAVES | {"trust"},
     "cli": _LEAVES
-    | {"cli", "cleanup", "config", "logs", "policy", "procs", "proxy", "sites", "slurm", "trust"},
+    | {"cli", "cleanup", "config", "logs", "page", "policy", "procs", "proxy", "sites", "slurm", "trust"},
     "__main__": {"cli"},
 }
 PURE = {
@@ -40,7 +41,8 @@ PURE = {
     "policy/rules.py", "policy/ladder.py", "policy/decide.py", "policy/text.py",
     "cleanup/records.py", "cleanup/approve.py", "cleanup/recipients.py", "cleanup/replay.py",
     "cleanup/facts.py", "cleanup/events.py", "cleanup/splay.py",
-    "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py",
+    "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py", "cleanup/review.py",
+    "page/facts.py", "page/totals.py", "page/charts.py", "page/render.py",
     "proxy/rewrite.py", "proxy/bind.py", "proxy/redact.py", "proxy/binding.py",
     "slurm/chatter.py", "slurm/fields.py", "slurm/job.py", "slurm/listing.py",
     "slurm/progress.py", "slurm/reasons.py", "slurm/row.py", "slurm/running.py",

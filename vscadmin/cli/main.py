@@ -19,6 +19,7 @@ _VERBS = {
     "explain": "vscadmin.cli.explain",
     "cleanup": "vscadmin.cli.cleanup",
     "history": "vscadmin.cli.history",
+    "digest": "vscadmin.cli.digest",
     "replay": "vscadmin.cli.replay",
     "notices": "vscadmin.cli.notices",
     "mine": "vscadmin.cli.mine",

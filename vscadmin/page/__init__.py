@@ -1,0 +1,1 @@
+"""SHOWING: one self-contained HTML page of one node or many; pure, facts in and a text out."""
