@@ -29,7 +29,8 @@ def connected(family: str) -> tuple[socket.socket, socket.socket]:
 def _connected(family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
     host = "::1" if family == socket.AF_INET6 else "127.0.0.1"
     with socket.create_server((host, 0), family=family) as listener:
-        dialled = socket.create_connection(listener.getsockname()[:2])
+        dialled = socket.socket(family)
+        dialled.connect(listener.getsockname())
         accepted, _ = listener.accept()
     return dialled, accepted
 

@@ -30,7 +30,8 @@ ARROWS = {
     "page": _LEAVES | {"page"},
     "sites": _LEAVES | {"trust"},
     "cli": _LEAVES
-    | {"cli", "cleanup", "config", "logs", "page", "policy", "procs", "proxy", "sites", "slurm", "trust"},
+    | {"cli", "cleanup", "config", "logs", "page", "policy"}
+    | {"procs", "proxy", "sites", "slurm", "trust"},
     "__main__": {"cli"},
 }
 PURE = {

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.relaying import reset
-from vscadmin.proxy import listener as module
 from vscadmin.proxy import refusals
 from vscadmin.proxy.descriptors import raise_file_limit
 from vscadmin.proxy.listener import Listener, ListenError
@@ -90,8 +89,10 @@ def test_a_client_that_is_gone_before_it_is_let_in_harms_nobody(listening: Liste
     where = _place(listening.at(LOOPBACK))
     for _ in range(3):
         reset(socket.create_connection(where))
+        socket.create_connection(where).close()
     with socket.create_connection(where):
         listening.until(lambda: len(listening.accepted) == 1)
+    assert listening.refused == []
 
 
 def test_without_descriptors_clients_wait_and_the_loop_does_not_spin(listening: Listening) -> None:

@@ -34,6 +34,8 @@ _STRANGER = 1.0  # s to let somebody else hold up the one we wait for
 _PAUSE = 0.01  # s between two looks at what only takes a moment
 _BUG = 1
 _LONGEST_TRACE = 1 << 14  # bytes
+_CANCELLED = 10.0  # s Slurm may take to hear that the job is to end
+_AGAIN = 1.0  # s after which it is told again
 _GRACE = 0.1  # s from SIGTERM to SIGKILL for what is left of the shell
 
 
@@ -144,6 +146,7 @@ class Agent:
             limits=raise_file_limit(),
         )
         self._status = NO_CONTROL
+        self._cancels = 0  # pid of a scancel
         callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._reap}
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             callbacks[number] = self._signalled
@@ -157,6 +160,7 @@ class Agent:
         self._relay.close_all()
         self._sweep()
         self._control.close()
+        self._see_the_job_cancelled()
         return self._status
 
     def _received(self, kind: int, payload: bytes) -> None:
@@ -194,9 +198,25 @@ class Agent:
 
     def _give_up(self) -> None:
         """End everything: the job first, before anything that could end us."""
-        if self._order.scancel:
-            _cancel_job()
+        if self._order.scancel and not self._cancels:
+            self._cancels = _ask_for_the_jobs_end()
         self._loop.stop()
+
+    def _see_the_job_cancelled(self) -> None:
+        """Stay until Slurm was told: our end would take a scancel that is under way along.
+
+        A cancel that worked ends us, too.
+        """
+        end = time.monotonic() + _CANCELLED
+        while self._cancels and time.monotonic() < end:
+            pid, waited = os.waitpid(self._cancels, os.WNOHANG)
+            if not pid:
+                time.sleep(_PAUSE)
+            elif waited:
+                time.sleep(_AGAIN)
+                self._cancels = _ask_for_the_jobs_end()
+            else:
+                return
 
     def _reap(self, _number: int) -> None:
         self._shell.reap()
@@ -220,11 +240,12 @@ class Agent:
         self._shell.end(signal.SIGKILL)
 
 
-def _cancel_job() -> None:
-    """Have Slurm end this job; a process of its own asks, for it may be our last moment."""
+def _ask_for_the_jobs_end() -> int:
+    """Have a process of its own run scancel; return its pid, 0 where there is no job."""
     job = os.environ.get("SLURM_JOB_ID", "")
-    if not job or os.fork():
-        return
+    pid = os.fork() if job else 0
+    if pid or not job:
+        return pid
     try:
         restore()
         os.setsid()

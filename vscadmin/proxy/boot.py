@@ -11,7 +11,7 @@ from __future__ import annotations
 import marshal
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import MAGIC_NUMBER
@@ -90,10 +90,16 @@ u=$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f7)
 SHELL=${{u:-/bin/sh}}
 export SHELL
 cd "${{HOME:-/}}" 2>/dev/null || cd /
-case $SHELL in *csh) l=;; *) l=-l;; esac
-"$SHELL" $l -c {inside} 3<&0 4>&1 </dev/null >&2
+login=$SHELL
+case $login in *csh) # which closes 3 and 4
+  login=/bin/sh
+  echo "vscode-shell-proxy: without Python here, the profile of $SHELL is not run" >&2
+esac
+"$login" -l -c {inside} 3<&0 4>&1 </dev/null >&2
 printf '\\001%s %s\\n' "$0" $?
 """
+# What follows the profile there, in a POSIX shell; its arguments are a container's command.
+_AFTER_PROFILE = 'exec <&3 >&4 3<&- 4>&-; [ $# -eq 0 ] || exec "$@"; ' + INSIDE[-1]
 
 
 class Hello(NamedTuple):
@@ -155,26 +161,42 @@ class TrailerReader:
         output, self._held = self._held[:end], self._held[end:]
         return output
 
+    @property
+    def status(self) -> int | None:
+        """The status, as soon as it is there: the end is later where srun left a child behind."""
+        _, start, status = self._held.partition(self._start)
+        return int(status) if start and status.strip().isdigit() else None
+
     def end(self) -> tuple[bytes, int | None]:
         """Return what was output after all, and the status if there was one."""
-        _, start, status = self._held.partition(self._start)
-        if start and status.strip().isdigit():
-            return b"", int(status)
-        return self._held, None
+        status = self.status
+        return (self._held, None) if status is None else (b"", status)
 
 
-def script(mark: str, pythons: Iterable[str], environment: Mapping[str, str | None]) -> list[str]:
+def script(
+    mark: str,
+    pythons: Iterable[str],
+    environment: Mapping[str, str | None],
+    shell: Sequence[str] = (),
+) -> list[str]:
     """Return the arguments of `/bin/sh` that start a session's other end.
 
-    *environment* is for a node without Python; elsewhere the agent sees to it.
+    *environment* and *shell*, what the shell is started with, are for a node without Python;
+    elsewhere the agent sees to them.
     """
     text = _SCRIPT.format(
         starter=_STARTER.strip(),
         unusable=_UNUSABLE,
         environment="\n".join(_environment(environment)),
-        inside=_quoted("exec 0<&3 1>&4 3<&- 4>&-; " + INSIDE[-1]),
+        inside=_inside(shell),
     )
     return ["-c", text, mark, *pythons, *_PLACES]
+
+
+def _inside(shell: Sequence[str]) -> str:
+    """Return the login shell's command, which every shell but csh reads alike, quoted for sh."""
+    words = (_AFTER_PROFILE, "sh", *shell, *(INSIDE if shell else ()))
+    return _quoted(" ".join(["exec /bin/sh -c", *map(_quoted, words)]))
 
 
 def _environment(wanted: Mapping[str, str | None]) -> Iterable[str]:

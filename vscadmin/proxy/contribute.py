@@ -11,7 +11,7 @@ from vscadmin.escape import printable
 from vscadmin.proxy import slurm_args
 from vscadmin.proxy.draft import Draft, Group
 from vscadmin.proxy.hooks import Plugins
-from vscadmin.proxy.launch import BOOT
+from vscadmin.proxy.launch import BOOT, DIRECT
 from vscadmin.sites import SessionRequest
 
 
@@ -52,7 +52,11 @@ def surroundings(draft: Draft, plugins: Plugins) -> None:
     for name, values in plugins.ask("job_environment", request(draft)):
         draft.set_environment(values, f"plugin {name}")
     for name, forwards in plugins.ask("forwards", request(draft)):
-        draft.forwards += [(each.variable, each.socket, f"plugin {name}") for each in forwards]
+        if draft.mode == DIRECT:
+            words = "is not set in the job: direct mode has no way back for it"
+            draft.notes += [f"{each.variable} {words}" for each in forwards]
+        else:
+            draft.forwards += [(each.variable, each.socket, f"plugin {name}") for each in forwards]
 
 
 def request(draft: Draft) -> SessionRequest:

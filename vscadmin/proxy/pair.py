@@ -29,7 +29,7 @@ _RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) sends RST, socket(7)
 class Pair:
     """Two joined connections."""
 
-    __slots__ = ("_ended", "_ends", "is_open", "relay")
+    __slots__ = ("_ended", "_ends", "is_failing", "is_open", "relay")
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Pair:
     ) -> None:
         self.relay = relay
         self.is_open = True
+        self.is_failing = False  # an error is told once; what reads as an end after it is none
         self._ended = ended
         left, right = _End(self, one), _End(self, other)
         left.inward = right.outward = _Way(self, left, right)
@@ -66,6 +67,7 @@ class Pair:
 
     def fail(self) -> None:
         """Abort it after an error; what had arrived before goes as far as it can at once."""
+        self.is_failing = True
         for end in self._ends:
             try:
                 for _ in range(_LAST_TURNS):
@@ -95,11 +97,12 @@ class _End:
         _send_at_once(connection)
 
     def begin(self) -> None:
-        """Carry what has arrived already; of what is wrong the loop will tell."""
+        """Carry what has arrived already."""
         try:
             self.inward.move()
         except OSError:
-            return
+            self._pair.is_failing = True
+            self._loop.later(0, self._pair.fail)  # whoever joins us has yet to hear of the pair
 
     def watch(self) -> None:
         """Wait for what the two ways can do something about, and for nothing else."""
@@ -230,6 +233,8 @@ class _Way:
 
     def _end(self) -> None:
         """Tell the target that there is no more; the other way lives on."""
+        if self._pair.is_failing:
+            return
         self.is_over = True
         if self._target.inward.is_over:
             self._pair.close()

@@ -34,6 +34,8 @@ from vscadmin.proxy.stdio import Callbacks, Stdio
 _TOGETHER = 30.0  # s from the hello until the agent has to be there
 _CANCEL = 1.5  # s the launcher has to end by itself before Slurm is asked to end the job
 _KILL = 4.0  # s until it is killed: a signal of ours ends a job within 5 s
+_LEAVE = 4.5  # s until we go after a signal, though the client has not taken all there is
+_FLUSHED = 0.01, 0.5  # s between two looks whether it has: at first, and after a while
 _LATE_STATUS = 1.0  # s the shell's status may come later than the launcher's end
 _ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 # What the client is told where there is no way: its own port number may be somebody else's here.
@@ -79,7 +81,6 @@ class Session:
         self._ways: ThroughAgent | Straight | None = None
         self._address = ""
         self._status: int | None = None
-        self._expected = 0
         self._is_ending = False
 
     # Beginning.
@@ -200,6 +201,8 @@ class Session:
             self._fail(f"{reason}; please tell {self._launch.contact}")
             return
         self._journal.info(f"{reason}: direct mode, without an agent")
+        for variable, _ in self._launch.forwards:
+            self._journal.tell(f"{variable} is not set in the job: {reason}")
         self._stdio.expect_trailer()
         self._stdio.order(f"{self._launcher.mark}\n".encode())
         self._go_straight()
@@ -208,7 +211,7 @@ class Session:
 
     def _received(self, kind: int, payload: bytes) -> None:
         if kind == wire.EXIT:
-            self._status, self._expected, _ = wire.read_exit(payload)
+            self._status, _, _ = wire.read_exit(payload)
             self._journal.info(f"the shell ended with status {self._status}")
             self._loop.later(_CANCEL, self._stop)
         elif kind == wire.BUG:
@@ -286,6 +289,7 @@ class Session:
     def _signalled(self, number: int) -> None:
         self._journal.info(f"{signal.Signals(number).name} arrived")
         self._end(128 + number)
+        self._loop.later(_LEAVE, self._loop.stop)
 
     def _fail(self, line: str) -> None:
         if not self._is_ending:
@@ -355,11 +359,12 @@ class Session:
             return "the job ended" if self._queue.has_job else "no job was started"
         return "the shell ended without a status"
 
-    def _finish(self) -> None:
+    def _finish(self, pause: float = _FLUSHED[0]) -> None:
         if self._stdio.is_flushed:
             self._loop.stop()
         else:
-            self._loop.later(0.01, self._finish)
+            longer = min(2 * pause, _FLUSHED[1])
+            self._loop.later(pause, lambda: self._finish(longer))
 
     def _close(self) -> None:
         self._guardian.dismiss()

@@ -207,6 +207,8 @@ class Stdio:
         """Read what the launcher has written by now."""
         self._out.inlet.drain()
         self._err.inlet.drain()
+        if self._trailer is not None:
+            self.trailing_status = self._trailer.status
 
     @property
     def is_flushed(self) -> bool:
