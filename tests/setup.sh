@@ -9,7 +9,13 @@ readonly DEBIAN=(
   procps util-linux iproute2 msmtp
   # the lab
   munge slurmctld slurmd slurm-client openssh-server openssh-client dnsmasq-base cron tini xvfb
-  xauth x11-utils bind9-dnsutils curl python3-aiosmtpd tmux faketime
+  xauth x11-utils x11-apps bind9-dnsutils curl python3-aiosmtpd tmux faketime tcsh fish socat
+  # what the relay is measured against
+  haproxy
+  # what nodes of a roll-out have of their own
+  python3-venv
+  # what a page of a report is opened in
+  chromium
 )
 readonly POLICY=/usr/sbin/policy-rc.d MARK="made by vscadmin's tests/setup.sh"
 readonly RED_HAT=(procps-ng util-linux iproute)

@@ -24,7 +24,7 @@ DEFAULT = "demo"
 
 _USERS = {user.name for user in USERS}
 _TOUR = """
-Log in as a user (alice, bob or carol) sits at the laptop, or as the admin does (root):
+Log in as a user (alice to erin) sits at the laptop, or as the admin does (root):
   {python} -m tests.lab shell alice@laptop{name}       there: ssh login
   {python} -m tests.lab shell root@login1{name}
 

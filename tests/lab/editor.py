@@ -17,6 +17,7 @@ from tests.lab.errors import EditorError
 from tests.lab.remote_ssh.driver import RemoteSsh
 from tests.lab.remote_ssh.result import Result
 from tests.lab.remote_ssh.scripts import Layout, Script
+from tests.run import eventually
 
 _CLIENT: Final = "/usr/local/lib/vscode-client.py"
 _KEEP_ALIVE_SECONDS: Final = 1.0  # the real script's blanks come every 180
@@ -78,20 +79,36 @@ class Editor:
     @contextmanager
     def window(self, *options: str) -> Iterator[Window]:
         """Open a window with an extension host, and close it as its user would."""
-        assert isinstance(self.result.endpoint, tuple), "a socket is reached by -L, not by -D"
-        assert self.session.socks is not None
         self.cluster.laptop.copy(Path(client.__file__), _CLIENT)
-        process = self.cluster.laptop.start(
-            *("/usr/bin/python3", "-I", _CLIENT, "--port", str(self.result.endpoint[1])),
-            *("--socks", "{}:{}".format(*self.session.socks), "--token", self.result.token),
-            *("--commit", server.commit(), "--extension-host", *options),
-            user=self.user,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield Window.opened(process)
-        finally:
-            _close(process)
+        with self._way_in() as way:
+            process = self.cluster.laptop.start(
+                *("/usr/bin/python3", "-I", _CLIENT, *way, "--token", self.result.token),
+                *("--commit", server.commit(), "--extension-host", *options),
+                user=self.user,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                yield Window.opened(process)
+            finally:
+                _close(process)
+
+    @contextmanager
+    def _way_in(self) -> Iterator[tuple[str, ...]]:
+        """Yield how the client is told to connect: through -D, or to a socket by an ssh -L."""
+        assert self.result.endpoint is not None, self.result.values
+        if isinstance(self.result.endpoint, tuple):
+            assert self.session.socks is not None
+            socks = "{}:{}".format(*self.session.socks)
+            yield "--port", str(self.result.endpoint[1]), "--socks", socks
+            return
+        path = f"/tmp/{self.result.endpoint.name}.{self.user}"
+        forward = ("-N", "-L", f"{path}:{self.result.endpoint}")
+        with self.cluster.laptop.start("ssh", *forward, self.host, user=self.user) as ssh:
+            try:
+                eventually(lambda: self.cluster.laptop.run("ls", path, check=False).stdout, bool)
+                yield "--socket", path
+            finally:
+                ssh.kill()
 
     def lose(self) -> None:
         """End the ssh client as a crash of the laptop's editor does."""

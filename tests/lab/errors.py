@@ -25,3 +25,7 @@ class CommandFailedError(LabError):
 
 class EditorError(LabError):
     """A window did not open."""
+
+
+class SessionError(LabError):
+    """A session did not do what it should; its last output is in the text."""

@@ -115,7 +115,9 @@ shared_folders() {
   [ -z "$LAB_VSCODE" ] || shown "$LAB_VSCODE" "$root/opt/vscode-server"
   [ -z "$LAB_SOFTWARE" ] || {
     shown "$LAB_SOFTWARE" "$root/opt/vscadmin"
-    ln -sf "/opt/vscadmin/bin/vscadmin" "$root/usr/local/bin/vscadmin"
+    for command in vscadmin vscode-shell-proxy; do
+      ln -sf "/opt/vscadmin/bin/$command" "$root/usr/local/bin/$command"
+    done
   }
 }
 

@@ -23,6 +23,7 @@ JOIN: Final = (
 
 _PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 _UIDS: Final = {str(user.uid): user.name for user in USERS}
+_SHELLS: Final = {user.name: user.shell for user in USERS}
 _LOG_LINES: Final = "60"
 _LOGS: Final = """
 for log in $(find /var/log -type f -size +0); do
@@ -36,6 +37,7 @@ while pids=$(ps -o pid= -u "$1"); do
   sleep 0.01
 done
 find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1 -uid +20000 -uid -20100 -exec rm -rf {} +
+for runtime in /run/user/*/; do [ ! -d "$runtime" ] || find "$runtime" -mindepth 1 -delete; done
 shift
 cd /var/spool/cron/crontabs && rm -f "$@"
 """
@@ -75,6 +77,11 @@ class Node:
         """Its address on the cluster's network."""
         return self.spec.inside
 
+    @property
+    def is_up(self) -> bool:
+        """Tell whether its first process is still there."""
+        return _start_ticks(self.pid) == self.start_ticks
+
     def argv(
         self, *command: str, user: str = "root", env: Mapping[str, str] | None = None
     ) -> list[str]:
@@ -83,11 +90,12 @@ class Node:
         The command dies with the process that this starts. Its parent is outside, so ppid
         is 0: what has to look like a user's process comes over ssh.
         """
-        if _start_ticks(self.pid) != self.start_ticks:
+        if not self.is_up:
             raise GoneError(f"{self.name} is gone")
         home = "/root" if user == "root" else f"/home/{user}"
         become = ["--reuid", user, "--regid", user, "--init-groups"] if user != "root" else []
-        environment = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": "/bin/bash"}
+        shell = _SHELLS.get(user, "/bin/bash")
+        environment = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": shell}
         environment |= {"PATH": _PATH, "LANG": "C.UTF-8", **(env or {})}
         settings = [f"{key}={value}" for key, value in environment.items()]
         return [

@@ -14,6 +14,7 @@ from tests.lab.cluster import Cluster
 from tests.lab.node import Node
 
 TEXTFILE = "/run/vscadmin.prom"
+PROXY_SETTINGS = "/etc/vscadmin/proxy.toml"
 STORE = "/var/lib/vscadmin/store.sqlite"
 POLICY = """
 version = 1
@@ -61,6 +62,18 @@ def site(cluster: Cluster) -> Iterator[Cluster]:
             for path in ("/etc/vscadmin", "/etc/cron.d/vscadmin-cleanup", TEXTFILE):
                 node.run("rm", "-rf", path)
             node.run("rm", "-rf", "/var/lib/vscadmin", "/var/log/cleanup.out")
+
+
+@contextmanager
+def proxy_settings(cluster: Cluster, text: str) -> Iterator[None]:
+    """Give both login nodes *text* as /etc/vscadmin/proxy.toml."""
+    for node in cluster.login_nodes:
+        node.write(PROXY_SETTINGS, text)
+    try:
+        yield
+    finally:
+        for node in cluster.login_nodes:
+            node.run("rm", "-f", PROXY_SETTINGS)
 
 
 def cleanup(node: Node, *options: str) -> subprocess.CompletedProcess[str]:

@@ -32,6 +32,7 @@ class User:
 
     name: str
     uid: int
+    shell: str = "/bin/bash"
 
 
 DOMAIN: Final = "cluster.test"
@@ -46,4 +47,10 @@ NODES: Final = (
     NodeSpec("c2", ("cluster", "compute"), inside="10.77.0.22"),
     NodeSpec("laptop", ("laptop",), outside="10.78.0.100", home="laptop-home"),
 )
-USERS: Final = (User("alice", 20001), User("bob", 20002), User("carol", 20003))
+USERS: Final = (
+    User("alice", 20001),
+    User("bob", 20002),
+    User("carol", 20003),
+    User("dave", 20004, "/bin/tcsh"),
+    User("erin", 20005, "/usr/bin/fish"),
+)

@@ -1,0 +1,10 @@
+"""What the user sees on the laptop: the windows on its X server."""
+
+from __future__ import annotations
+
+from tests.lab.cluster import Cluster
+
+
+def windows(cluster: Cluster, user: str) -> str:
+    """Return the tree of all windows there, as xwininfo prints it for *user*."""
+    return cluster.laptop.run("xwininfo", "-display", ":0", "-root", "-tree", user=user).stdout
