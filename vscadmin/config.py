@@ -245,6 +245,9 @@ def _contradictions(policy: Policy) -> list[str]:
         problems.append("notify.every: is longer than store.history, so it cannot be kept")
     if _covers_the_week(policy.terminate.quiet_hours):
         problems.append("terminate.quiet_hours: cover the whole week, so nothing could ever end")
+    shared = policy.fleet.snapshot
+    if shared is not None and not shared.startswith("/"):
+        problems.append(f'fleet.snapshot: must be a path from the root on, not "{shared}"')
     return problems + [f"notify.{words}" for words in _notify_problems(policy.notify, policy.mode)]
 
 

@@ -28,9 +28,10 @@ ARROWS = {
     "proxy": _LEAVES | {"proxy", "sites", "trust"},
     "slurm": _LEAVES | {"slurm"},
     "page": _LEAVES | {"page"},
+    "fleet": _LEAVES | {"fleet"},
     "sites": _LEAVES | {"trust"},
     "cli": _LEAVES
-    | {"cli", "cleanup", "config", "logs", "page", "policy"}
+    | {"cli", "cleanup", "config", "fleet", "logs", "page", "policy"}
     | {"procs", "proxy", "sites", "slurm", "trust"},
     "__main__": {"cli"},
 }
@@ -41,6 +42,8 @@ PURE = {
     "policy/settings.py", "policy/quiet.py", "policy/states.py", "policy/protect.py",
     "policy/rules.py", "policy/ladder.py", "policy/decide.py", "policy/text.py",
     "cleanup/records.py", "cleanup/approve.py", "cleanup/recipients.py", "cleanup/replay.py",
+    "cleanup/peers.py", "cleanup/turns.py", "cleanup/snapshot_json.py",
+    "fleet/answers.py", "fleet/merge.py", "fleet/drift.py",
     "cleanup/facts.py", "cleanup/events.py", "cleanup/splay.py",
     "cleanup/letters.py", "cleanup/notify.py", "cleanup/digest.py", "cleanup/review.py",
     "page/facts.py", "page/totals.py", "page/charts.py", "page/render.py",

@@ -30,11 +30,13 @@ from tests.contract.markdown import (
 )
 from vscadmin.cleanup import execute
 from vscadmin.cleanup.records import Delivery, Outcome, Result
-from vscadmin.cli import explain, mine, ssh_config, survey
+from vscadmin.cli import doctor_facts, explain, mine, ssh_config, survey
+from vscadmin.cli import fleet as cli_fleet
 from vscadmin.cli import sessions as proxy_sessions
 from vscadmin.cli.main import cli
 from vscadmin.config import parse_policy
 from vscadmin.errors import Exit
+from vscadmin.fleet.ask import Answer
 from vscadmin.model import Detail, Endpoint, NetTable, Owner, Process, Snapshot, TcpSocket, Uids
 from vscadmin.policy.quiet import QuietHours
 from vscadmin.policy.settings import Policy, State
@@ -241,7 +243,7 @@ def test_the_defaults_of_the_policy_are_as_documented() -> None:
 
 
 def test_it_is_said_of_every_key_whether_it_acts() -> None:
-    assert {row[3] for row in documented_settings().values()} == {"now", "later"}
+    assert {row[3] for row in documented_settings().values()} == {"now"}
 
 
 def test_every_state_is_explained() -> None:
@@ -432,6 +434,42 @@ def document_of_sessions(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return printed("sessions", "--json")
 
 
+def documents_of_a_fleet(
+    monkeypatch: pytest.MonkeyPatch, said: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Ask nodes that answer with the documents that vscadmin prints, and one that does not."""
+
+    def answers(_nodes: Any, command: str, _limits: Any) -> list[Answer]:
+        kind = "doctor" if "doctor" in command else "report"
+        clock = [b"1800000000.5"] if kind == "doctor" else []
+        lines = [[*clock, json.dumps(each).encode()] for each in said if each["kind"] == kind]
+        nobody = {"host": "login9", "boot_id": "b"}
+        if kind == "doctor":
+            facts = (
+                nobody
+                | dict.fromkeys(said_facts(said), "x")
+                | {"plugins": [{"name": "gpu", "sha256": None}]}
+            )
+            other = {**json.loads(lines[0][-1]), "facts": facts}
+            lines.append([b"1800000000.5", json.dumps(other).encode()])
+        else:
+            other = json.loads(lines[0][-1]) | nobody
+            other["trees"][0]["user"] = None
+            lines.append([json.dumps(other).encode()])
+        heard = [
+            Answer(f"n{number}", 0, each, begun=1.8e9, heard=1.8e9 + 1)
+            for number, each in enumerate(lines)
+        ]
+        return [*heard, Answer("gone", None)]
+
+    monkeypatch.setattr(cli_fleet, "ask", answers)
+    return [printed("fleet", verb, "-w", "n", "--json") for verb in ("report", "doctor")]
+
+
+def said_facts(said: list[dict[str, Any]]) -> list[str]:
+    return next(list(each["facts"]) for each in said if each["kind"] == "doctor")
+
+
 @pytest.fixture
 def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
     """Every document that the commands can print: known values, and None where there is one."""
@@ -443,6 +481,9 @@ def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
     monkeypatch.setattr(explain, "measure", quick)
     monkeypatch.setattr(ssh_config, "DEFAULT", str(tmp_path / "none.toml"))
     monkeypatch.setattr(ssh_config, "_caller", lambda: None)
+    proxy = tmp_path / "proxy.toml"
+    proxy.write_text('version = 1\nplugins = ["workgroup", "none"]\n', encoding="utf-8")
+    monkeypatch.setattr(doctor_facts, "PROXY_FILE", str(proxy))
     wrong, right = tmp_path / "wrong.toml", tmp_path / "right.toml"
     wrong.write_text("version = 2\n", encoding="utf-8")
     right.write_text("version = 1\n", encoding="utf-8")
@@ -465,8 +506,11 @@ def documents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
             ("doctor",),
         )
     ]
+    monkeypatch.setattr(doctor_facts, "PROXY_FILE", str(tmp_path / "none.toml"))
+    found.append(printed("doctor", "--policy", str(wrong), "--json"))
     found += documents_of_the_past(tmp_path) + documents_of_ones_own(monkeypatch)
     found.append(document_of_sessions(monkeypatch))
+    found += documents_of_a_fleet(monkeypatch, found)
     nameless = {UID: Owner(UID, None)}
     monkeypatch.setattr(sight, "owners", lambda *_, **__: nameless)
     monkeypatch.setattr(usage, "_unique", lambda _: None)

@@ -253,6 +253,28 @@ def test_the_traceback_goes_to_the_log_file_that_was_asked_for(
     assert written.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_log_file_that_others_could_read_is_closed_to_them_before_a_traceback_is_in_it(
+    write: Write, tmp_path: Path
+) -> None:
+    write("mine", hook("return {}['key']"))
+    log = tmp_path / "log"
+    log.touch()
+    log.chmod(0o644)
+    problem(tmp_path, "-l", str(log))
+    assert "KeyError: 'key'" in log.read_text(encoding="utf-8")
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_traceback_that_no_log_file_takes_is_left_out(write: Write, tmp_path: Path) -> None:
+    """A FIFO that nobody reads would hold the session up, a link may point anywhere."""
+    write("mine", hook("return {}['key']"))
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    for name in ("fifo", "link", "missing/log"):
+        assert "KeyError" in problem(tmp_path, "-l", f"{tmp_path}/{name}")
+    assert not (tmp_path / "target").exists()
+
+
 def test_a_hook_may_leave_out_what_it_does_not_need(write: Write, tmp_path: Path) -> None:
     write("mine", hook("return ['--time=60']", "salloc_arguments()"))
     assert "--time=60" in session(tmp_path).command

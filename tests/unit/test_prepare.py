@@ -172,6 +172,35 @@ def test_the_launcher_has_the_whole_login_environment(site: Site) -> None:
     assert site.launch().environment == LOGIN
 
 
+HELD_BACK = {
+    "SALLOC_CLUSTERS": "other", "SCANCEL_STATE": "PENDING", "SLURM_CLUSTERS": "other",
+    "SLURM_LABELIO": "1", "SLURM_SRUN_MULTI": "1", "SLURM_STDERRMODE": "e",
+    "SLURM_STDINMODE": "none", "SLURM_STDOUTMODE": "o", "SLURM_UNBUFFEREDIO": "0",
+    "SRUN_ERROR": "e", "SRUN_INPUT": "i", "SRUN_OUTPUT": "o",
+}  # fmt: skip
+
+
+def test_variables_that_mean_refused_arguments_are_for_the_job_alone(site: Site) -> None:
+    others = LOGIN | {"SALLOC_PARTITION": "devel", "SLURM_CONF": "/etc/slurm/slurm.conf"}
+    found = site.launch(environ=others | HELD_BACK)
+    assert found.environment == others
+    assert found.job_environment == HELD_BACK
+
+
+def test_the_site_and_the_user_win_over_what_was_held_back(site: Site) -> None:
+    environ = LOGIN | {"SLURM_LABELIO": "1", "SLURM_CLUSTERS": "a", "SRUN_INPUT": "i"}
+    site.write('[environment]\nSLURM_LABELIO = "0"\nSRUN_INPUT = "site"\n')
+    found = site.launch("-e", "SLURM_CLUSTERS=b", "-e", "SRUN_INPUT", environ=environ)
+    wanted = {"SLURM_LABELIO": "0", "SLURM_CLUSTERS": "b", "SRUN_INPUT": "i"}
+    assert found.job_environment == wanted
+
+
+def test_what_was_held_back_is_explained(site: Site) -> None:
+    found = site.run("--explain", environ=LOGIN | {"SLURM_LABELIO": "1"})
+    assert isinstance(found, Said)
+    assert re.search(r"^environment +SLURM_LABELIO=1 +login environment$", found.text, re.MULTILINE)
+
+
 def test_the_site_decides_what_the_command_line_does_not(site: Site) -> None:
     found = site.write(
         'allow_direct = true\ndirect_bind = "any"\nlisten_backlog = 9\nrelay_address = "10.0.0.1"\n'

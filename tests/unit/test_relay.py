@@ -102,6 +102,18 @@ def test_a_reset_on_one_side_is_a_reset_on_the_other(joined: Relaying) -> None:
     assert joined.ended == 2
 
 
+def test_a_side_that_reset_before_it_was_joined_is_a_reset_on_the_other(joined: Relaying) -> None:
+    """The error is told to the first who reads, and is an orderly end for the second."""
+    client, accepted = connected("tcp")
+    dialled, backend = connected("tcp")
+    reset(client)
+    joined.relay.join(accepted, dialled, joined.end)
+    with backend:
+        joined.until(lambda: joined.ended == 1)
+        with pytest.raises(ConnectionResetError):
+            backend.recv(1)
+
+
 def test_a_reset_after_a_half_close_is_a_reset(joined: Relaying) -> None:
     client, backend = joined.join()
     client.shutdown(socket.SHUT_WR)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from vscadmin.cleanup.letters import Letter, local_time, plain
 from vscadmin.cleanup.notify import Author
+from vscadmin.cleanup.peers import node_and_boot
 from vscadmin.cleanup.records import Delivery, Notice, Result, Run, Termination
 from vscadmin.escape import printable
 from vscadmin.policy.decide import Decision, Plan, is_regular
@@ -156,7 +157,9 @@ def _termination_words(each: Termination) -> str:
 
 
 def _notice_words(each: Notice) -> str:
-    words = f"{each.user} pid {each.identity.pid}: {each.product}, rule {each.rule}"
+    node, _ = node_and_boot(each.identity.boot_id)
+    where = f"{node} pid" if node else "pid"
+    words = f"{each.user} {where} {each.identity.pid}: {each.product}, rule {each.rule}"
     if each.delivery is not Delivery.DELIVERED:
         return f"{words}; {each.address}: {each.error or each.delivery}"
     return words if each.not_before is None else f"{words}, ends {local_time(each.not_before)}"

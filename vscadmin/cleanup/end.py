@@ -104,7 +104,11 @@ class _Looker:
         seen = look(policy, session.request.catalogue, self._recorded)
         boot, now = seen.snapshot.boot_id, seen.snapshot.taken_at
         known = remembered(session.store, policy, boot, now, [key])
-        found = [each for each in plan_of(seen, policy, known) if each.tree.key == key]
+        found = [
+            each
+            for each in plan_of(seen, policy, known, session.fleet.trees)
+            if each.tree.key == key
+        ]
         if not found:
             return Fresh(None)
         (fresh,) = found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vscadmin.model import ProcessKey
-from vscadmin.policy.decide import Plan, Scene, decide
+from vscadmin.policy.decide import Elsewhere, Plan, Scene, decide
 from vscadmin.policy.settings import Policy
 from vscadmin.policy.states import History
 from vscadmin.procs.catalogue import Catalogue
@@ -14,6 +15,9 @@ from vscadmin.procs.sight import Sight, see
 
 if TYPE_CHECKING:
     from vscadmin.cleanup.store_read import Reader
+
+NOBODY: Elsewhere = MappingProxyType({})
+"""No tree on another node: this node alone."""
 
 
 def wants_groups(policy: Policy) -> bool:
@@ -38,13 +42,19 @@ def remembered(
     return store.histories(boot_id, keys, cpu_spans=spans, now=now)
 
 
-def plan_of(seen: Sight, policy: Policy, histories: Mapping[ProcessKey, History]) -> Plan:
-    """Return one decision for every tree that was seen."""
+def plan_of(
+    seen: Sight,
+    policy: Policy,
+    histories: Mapping[ProcessKey, History],
+    abroad: Elsewhere = NOBODY,
+) -> Plan:
+    """Return one decision for every tree that was seen; *abroad* are those on other nodes."""
     snapshot = seen.snapshot
     scene = Scene(
         owners=seen.owners,
         logins=seen.logins,
         histories=histories,
         ticks=snapshot.ticks_per_second,
+        abroad=abroad,
     )
     return decide(seen.forest.trees, scene, policy, snapshot.taken_at)

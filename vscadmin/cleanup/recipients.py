@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from vscadmin.cleanup.peers import Foreign
+from vscadmin.cleanup.turns import ALONE, Fleet, Person, is_our_turn
 from vscadmin.policy.decide import Decision, Plan, is_regular
 from vscadmin.policy.quiet import first_allowed
 from vscadmin.policy.settings import Action, Policy
@@ -23,38 +25,68 @@ NEVER: Times = MappingProxyType({})
 class Recipient:
     """An owner to be told. *told* are trees, each with the end to announce, None for none.
 
-    *more* counts the trees without room: they are not told of, and wait for the next message.
+    *abroad* are those on other nodes. *more* counts the trees without room: they are not
+    told of, and wait for the next message.
     """
 
     user: str
     uid: int
     told: tuple[tuple[Decision, float | None], ...]
     more: int
+    abroad: tuple[tuple[Foreign, float | None], ...] = ()
 
 
 def chosen(
-    plan: Plan, last: Times, policy: Policy, now: float, failed: Times = NEVER
+    plan: Plan,
+    last: Times,
+    policy: Policy,
+    now: float,
+    failed: Times = NEVER,
+    *,
+    fleet: Fleet = ALONE,
 ) -> tuple[Recipient, ...]:
-    """Return who is due for a message.
+    """Return who is due for a message from this node.
 
     *last* is when each user got, or may have got, one; *failed* is when the newest was
-    begun, if that failed: it is not tried again at every run.
+    begun, if that failed: it is not tried again at every run. What the other nodes of
+    *fleet* have written counts as well, and what they ask for is told of with ours.
     """
-    by_owner: dict[tuple[str, int], list[Decision]] = defaultdict(list)
+    by_owner = due(plan)
+    uids = dict(by_owner.keys())  # the same name with another uid there is another person
+    asked = [(name, uid) for name, uid in fleet.asks if uids.setdefault(name, uid) == uid]
+    found = []
+    for person in sorted({*by_owner, *asked}):
+        own = by_owner.get(person, ())
+        may_retry = _may_retry(failed.get(person[0]), policy, now)
+        if may_retry and _is_due(person, own, last, policy, now, fleet=fleet):
+            found.append(_recipient(person, own, policy, now, fleet))
+    return tuple(found)
+
+
+def due(plan: Plan) -> dict[Person, tuple[Decision, ...]]:
+    """Return the trees whose owner is due to be told, by that owner."""
+    by_owner: dict[Person, list[Decision]] = defaultdict(list)
     for decision in plan:
         name = decision.owner.name
         if decision.standing.due is Action.NOTIFY and name is not None and is_regular(name):
             by_owner[name, decision.owner.uid].append(decision)
-    return tuple(
-        _recipient(user, uid, decisions, policy, now)
-        for (user, uid), decisions in sorted(by_owner.items())
-        if _may_write(last.get(user), policy, now) and _may_retry(failed.get(user), policy, now)
-    )
+    return {person: tuple(decisions) for person, decisions in by_owner.items()}
 
 
-def _may_write(last: float | None, policy: Policy, now: float) -> bool:
-    """Whether enough time is over; a clock that went back has not made it so."""
-    return last is None or now - last >= policy.notify.every
+def _is_due(
+    person: Person,
+    own: tuple[Decision, ...],
+    last: Times,
+    policy: Policy,
+    now: float,
+    *,
+    fleet: Fleet,
+) -> bool:
+    """Whether enough time is over, which no clock that went back has made so; and it is on us."""
+    moments = (last.get(person[0]), fleet.written.get(person[0]))
+    allowed = max((at + policy.notify.every for at in moments if at is not None), default=0.0)
+    waiting = min((fleet.since.get(each.tree.key, now) for each in own), default=None)
+    return now >= allowed and is_our_turn(fleet, person, waiting, allowed, now)
 
 
 def _may_retry(failed: float | None, policy: Policy, now: float) -> bool:
@@ -63,14 +95,28 @@ def _may_retry(failed: float | None, policy: Policy, now: float) -> bool:
 
 
 def _recipient(
-    user: str, uid: int, decisions: list[Decision], policy: Policy, now: float
+    person: Person, own: tuple[Decision, ...], policy: Policy, now: float, fleet: Fleet
 ) -> Recipient:
-    oldest = sorted(decisions, key=lambda each: (each.tree.started_at, each.tree.root.pid))
-    told = tuple((each, _end(each, policy, now)) for each in oldest[:MOST_TREES])
-    return Recipient(user, uid, told, max(0, len(oldest) - MOST_TREES))
+    """Return whom to tell, of the oldest trees on all nodes."""
+    asks = fleet.asks.get(person, ())
+    ages = [(each.tree.started_at, "", each.tree.root.pid) for each in own]
+    ages += [(each.ask.started_at, each.node, each.ask.pid) for each in asks]
+    trees: list[Decision | Foreign] = [*own, *asks]
+    oldest = [each for _, each in sorted(zip(ages, trees, strict=True), key=lambda pair: pair[0])]
+    room = oldest[:MOST_TREES]
+    return Recipient(
+        *person,
+        told=tuple(
+            (each, end_of(each, policy, now)) for each in room if isinstance(each, Decision)
+        ),
+        more=len(oldest) - len(room),
+        abroad=tuple(
+            (each, _end_there(each, policy, now)) for each in room if isinstance(each, Foreign)
+        ),
+    )
 
 
-def _end(decision: Decision, policy: Policy, now: float) -> float | None:
+def end_of(decision: Decision, policy: Policy, now: float) -> float | None:
     """Return the earliest end to announce, None where the owner is only told."""
     if decision.action is not Action.TERMINATE:
         return None
@@ -79,3 +125,11 @@ def _end(decision: Decision, policy: Policy, now: float) -> float | None:
     return first_allowed(
         max(over, decision.verdict.abandoned_at or now), policy.terminate.quiet_hours
     )
+
+
+def _end_there(foreign: Foreign, policy: Policy, now: float) -> float | None:
+    """Return the end to announce for another node's tree: never before what that node named."""
+    ask = foreign.ask
+    if ask.action is not Action.TERMINATE:
+        return None
+    return first_allowed(max(now + ask.notice, ask.earliest), policy.terminate.quiet_hours)

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 
-from vscadmin.cleanup import account, events, lock, stopping
+from vscadmin.cleanup import account, events, lock, stopping, together
 from vscadmin.cleanup.approve import approve
 from vscadmin.cleanup.end import end_trees
 from vscadmin.cleanup.freeze import resume
@@ -161,7 +161,8 @@ def _act(session: Session) -> Plan:
     policy, store = session.policy, session.store
     seen = look(policy, session.request.catalogue, store.recorded(boot_id()))
     boot = seen.snapshot.boot_id
-    plan = plan_of(seen, policy, _known(session, seen))
+    together.hear(session, seen)
+    plan = plan_of(seen, policy, _known(session, seen), session.fleet.trees)
     store.record_scan(session.run.run_id, seen.snapshot, plan, seen.logins)
     for event in events.decisions(plan, boot):
         session.log.write(event)
@@ -170,6 +171,7 @@ def _act(session: Session) -> Plan:
         session.warn(account.partial_words(seen), "incomplete")
     if policy.mode is not Mode.OBSERVE:
         _carry_out(session, plan, seen)
+    together.tell(session, seen, plan)
     return plan
 
 
@@ -199,9 +201,12 @@ def _carry_out(session: Session, plan: Plan, seen: Sight) -> None:
             session.say(f"--approve {request.approved}: was used before; nothing is done")
             session.exit_code = Exit.PLAN_REFUSED
             return
-        if approved.notices:
+        if approved.notices or session.fleet.asks:
             author = session.author(boot)
-            tell_owners(session, approved, author, mailer, seen.snapshot.processes.values())
+            try:
+                tell_owners(session, approved, author, mailer, seen.snapshot.processes.values())
+            finally:  # before the ends, which take time: what was delivered is known at once
+                together.tell(session, seen, plan)
         end_trees(session, approved, boot)
         if request.approved:  # after the ends: a run that is cut short may go on with it
             session.store.use_approval(request.approved, time.time())

@@ -19,6 +19,7 @@ _THEN = 1_800_000_000.0
 _IDENTITY = Identity("00000000-0000-4000-8000-000000000000", 4100, 1)
 _RUN = Run("20270115-080000-4711", "login01", _THEN, "enforce", "0" * 64, plan_hash="0" * 64)
 _SERVER = Server(
+    host="login01.example.edu",
     pid=4100,
     title="VS Code, Remote-SSH",
     product="vscode",
@@ -75,7 +76,8 @@ def sample_values(name: str, author: Author) -> Iterator[dict[str, object]]:
         told = replace(_SERVER, end="", client="since Fri 2027-01-15 08:00 UTC")
         yield notice_values("ada", [_SERVER], 0, author)
         yield notice_values("ada", [told], 0, author)
-        yield notice_values("ada", [_SERVER] * MOST_TREES, 80, author)
+        elsewhere = [replace(_SERVER, host=f"login0{number}") for number in range(1, 5)]
+        yield notice_values("ada", [_SERVER] * (MOST_TREES - 4) + elsewhere, 80, author)
 
 
 def _digest() -> Digest:

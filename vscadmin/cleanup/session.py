@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass, field
 
 from vscadmin.cleanup.notify import Author
+from vscadmin.cleanup.peers import Told
 from vscadmin.cleanup.records import Notice, Run, Termination
 from vscadmin.cleanup.store import Store
+from vscadmin.cleanup.turns import ALONE, Fleet
 from vscadmin.errors import Exit
 from vscadmin.logs import Log
 from vscadmin.policy.settings import Policy
@@ -32,7 +34,8 @@ class Session:
     """One run at work. *deadline* is by time.monotonic().
 
     *problems* go to whoever started the run, a line each; *news* are those of them that
-    the admins have to hear of by mail.
+    the admins have to hear of by mail. *fleet* is what the other nodes have said, *told*
+    what this node has delivered for them.
     """
 
     request: Request
@@ -43,6 +46,8 @@ class Session:
     deadline: float
     notices: list[Notice] = field(default_factory=list)
     terminations: list[Termination] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    fleet: Fleet = ALONE
     problems: list[str] = field(default_factory=list)
     news: list[str] = field(default_factory=list)
     exit_code: Exit = Exit.DONE

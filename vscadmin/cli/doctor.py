@@ -11,6 +11,8 @@ from vscadmin.cli import as_json as js
 from vscadmin.cli import options
 from vscadmin.cli.checks import Check, Grade
 from vscadmin.cli.doctor_cleanup import checks as checks_of_cleanup
+from vscadmin.cli.doctor_facts import facts
+from vscadmin.cli.doctor_fleet import checks as checks_of_fleet
 from vscadmin.cli.doctor_proxy import checks as checks_of_proxy
 from vscadmin.cli.survey import BUILT_IN, load_families, load_policy
 from vscadmin.errors import ConfigError, Exit, ProcessTableError
@@ -35,7 +37,7 @@ def command(policy_path: str | None, catalogue_dir: str | None, as_json: bool) -
             {"check": each.name, "grade": str(each.grade).lower(), "words": printable(each.words)}
             for each in checks
         ]
-        js.emit("doctor", {"checks": rows})
+        js.emit("doctor", {"checks": rows, "facts": facts(policy_path, catalogue_dir)})
     else:
         for each in checks:
             click.echo(f"{each.grade:4}  {each.name:14} {printable(each.words, 400)}")
@@ -120,3 +122,4 @@ def _configuration(policy_path: str | None, catalogue_dir: str | None) -> Iterat
         yield Check("policy", Grade.FAIL, f"{warning}: cleanup refuses it", Exit.BAD_CONFIGURATION)
     yield Check("catalogue", Grade.OK, f"{len(catalogue.families)} product families")
     yield from checks_of_cleanup(loaded.policy)
+    yield from checks_of_fleet(loaded.policy)

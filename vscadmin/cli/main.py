@@ -27,6 +27,7 @@ _VERBS = {
     "ssh-config": "vscadmin.cli.ssh_config",
     "config": "vscadmin.cli.config",
     "doctor": "vscadmin.cli.doctor",
+    "fleet": "vscadmin.cli.fleet",
     "completion": "vscadmin.cli.completion",
 }
 

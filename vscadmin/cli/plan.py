@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+
+import click
 
 from vscadmin.cleanup import look
 from vscadmin.cleanup.approve import hash_of, objections, share
@@ -45,7 +48,15 @@ class Intent:
 
 def plan_of(found: Survey) -> Plan:
     """Return one decision for every tree, by the survey's policy and what is remembered."""
-    return look.plan_of(found.sight, found.loaded.policy, found.memory.histories)
+    policy = found.loaded.policy
+    if policy.fleet.snapshot is None or os.geteuid() != 0:  # the directory is root's alone
+        return look.plan_of(found.sight, policy, found.memory.histories)
+    from vscadmin.cleanup.together import trees_elsewhere  # noqa: PLC0415 - fleets alone
+
+    abroad, problems = trees_elsewhere(policy, os.uname().nodename, found.snapshot.taken_at)
+    for problem in problems:
+        click.echo(f"vscadmin: warning: {problem}", err=True)
+    return look.plan_of(found.sight, policy, found.memory.histories, abroad)
 
 
 def intent_of(found: Survey, plan: Plan) -> Intent:

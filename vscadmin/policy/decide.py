@@ -26,6 +26,17 @@ _SAFE_NAME = _SAFE_NAME_START | frozenset("._-")
 _CEILING = {Mode.OBSERVE: Action.KEEP, Mode.NOTIFY: Action.NOTIFY, Mode.ENFORCE: Action.TERMINATE}
 
 
+class Abroad(NamedTuple):
+    """A tree on another node of the fleet, as far as rules here may ask about it."""
+
+    node: str
+    started_at: float
+
+
+Elsewhere = Mapping[tuple[int, str], tuple[Abroad, ...]]
+"""The trees on other nodes by uid and name of their owner: both, or it is another person."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What surrounds the trees: their owners, who is logged in elsewhere, what is remembered.
@@ -38,6 +49,11 @@ class Scene:
     logins: Mapping[int, str] = field(default_factory=dict)
     histories: Mapping[ProcessKey, History] = field(default_factory=dict)
     ticks: int = 100
+    abroad: Elsewhere = field(default_factory=dict)
+
+    def abroad_of(self, owner: Owner) -> tuple[Abroad, ...]:
+        """Return the trees of *owner* on other nodes; none where the name is not known."""
+        return () if owner.name is None else self.abroad.get((owner.uid, owner.name), ())
 
 
 class Step(NamedTuple):
@@ -91,8 +107,21 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
     owner = scene.owners.get(tree.root.uid, Owner(tree.root.uid, None, None))
     history = scene.histories.get(tree.key, NOTHING_KNOWN)
     verdict = judge(tree, owner, history, policy, now)
+    abroad = scene.abroad_of(owner)
     younger = sum(_is_younger(each, tree) for each in siblings)
-    case = Case(tree, owner, verdict, history, len(siblings), younger, scene.ticks)
+    # Of two that started at the same moment on two nodes neither is the younger: both count as
+    # the newest, and stay.
+    younger += sum(each.started_at > tree.started_at for each in abroad)
+    case = Case(
+        tree,
+        owner,
+        verdict,
+        history,
+        trees=len(siblings) + len(abroad),
+        younger=younger,
+        ticks=scene.ticks,
+        nodes=1 + len({each.node for each in abroad}),
+    )
     checked = tuple(
         match(rule, case, now) for rule in policy.rules if _is_about(rule, tree, policy)
     )

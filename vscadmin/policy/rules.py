@@ -16,7 +16,8 @@ from vscadmin.units import format_duration, format_size
 class Case:
     """A tree with all that rules may ask about it. *ticks* is the kernel's, per second.
 
-    *younger* counts the owner's trees that started later, *trees* all of them.
+    *younger* counts the owner's trees that started later, *trees* all of them, on as many
+    *nodes*.
     """
 
     tree: Tree
@@ -26,6 +27,7 @@ class Case:
     trees: int
     younger: int
     ticks: int
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ def _rss(limit: int, _rule: Rule, case: Case, _now: float) -> Finding:
 
 
 def _sessions(limit: int, rule: Rule, case: Case, _now: float) -> Finding:
-    words = f"servers of {case.owner} here: {case.trees}, limit {limit}"
+    where = "here" if case.nodes == 1 else f"on {case.nodes} nodes"
+    words = f"servers of {case.owner} {where}: {case.trees}, limit {limit}"
     holds = case.trees > limit
     if holds and rule.keep is Keep.NEWEST and case.younger < limit:
         return Finding("user_sessions_over", False, f"{words}; this is one of the newest {limit}")

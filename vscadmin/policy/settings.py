@@ -191,10 +191,15 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The login nodes that are looked at together; None is this node alone."""
+    """The login nodes that are looked at together; None is this node alone.
+
+    A node whose snapshot in the shared directory is older than *stale* is not live: by
+    default four runs of the cron file that comes with vscadmin.
+    """
 
     nodes: str | None = None
     snapshot: str | None = None
+    stale: Seconds = Seconds(40 * MINUTE)
 
 
 @dataclass(frozen=True, slots=True)
