@@ -55,10 +55,11 @@ class Relaying:
         """Join two new connections; return their outer ends: the client's, the backend's."""
         client, accepted = connected(families[0])
         dialled, backend = connected(families[1])
-        self.relay.join(accepted, dialled, self._end)
+        self.relay.join(accepted, dialled, self.end)
         return client, backend
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Count a pair that ended."""
         self.ended += 1
 
     def turn(self, seconds: float = 0.0) -> None:

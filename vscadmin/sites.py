@@ -123,7 +123,7 @@ class SiteSpec(Protocol):
     def notes(self, request: SessionRequest) -> Sequence[str]:
         """Return lines for the user."""
 
-    @hookspec(firstresult=True)
+    @hookspec
     def allocation_command(self, request: SessionRequest) -> Sequence[str] | None:
         """Return the command that runs what is appended to it on a compute node.
 

@@ -6,17 +6,29 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.contract.markdown import DOCS, ROOT, code_blocks, in_backquotes, keys_of, rows, section
+from tests.contract.markdown import (
+    DOCS,
+    ROOT,
+    code_blocks,
+    in_backquotes,
+    keys_of,
+    rows,
+    section,
+    without_code_blocks,
+)
 from vscadmin.cli import ssh_config
 from vscadmin.cli.main import cli
-from vscadmin.errors import Exit
+from vscadmin.errors import Exit, UsageError
 from vscadmin.proxy import hosts, settings
 from vscadmin.proxy.arguments import Parser
+from vscadmin.proxy.prepare import prepare
+from vscadmin.slurm.progress import Progress
 
 USERS_PAGE = DOCS / "shell-proxy.md"
 ADMINS_PAGE = DOCS / "shell-proxy-admin.md"
@@ -117,7 +129,57 @@ def test_a_line_that_is_explained_is_one_that_is_said(piece: str) -> None:
     assert piece in TEXTS
 
 
+@pytest.mark.parametrize("limit", ['time = "8h"', 'partitions = ["short"]'])
+def test_the_line_about_a_limit_is_one_that_is_explained(tmp_path: Path, limit: str) -> None:
+    config = tmp_path / "proxy.toml"
+    config.write_text(f"version = 1\n[limits]\n{limit}\n", encoding="utf-8")
+    config.chmod(0o644)
+    asked = ["-S", "--time=9:00:00", "-S", "--partition=long"]
+    with pytest.raises(UsageError) as caught:
+        prepare(asked, "/usr/bin/it", {"PATH": "/usr/bin"}, str(config))
+    table = rows(section(USERS_PAGE, "What the lines mean"))
+    explained = in_backquotes(" ".join(row[0] for row in table if "`-S" in row[0]))
+    patterns = [re.escape(line).replace("…", ".+") for line in explained]
+    assert any(re.fullmatch(pattern, str(caught.value)) for pattern in patterns), caught.value
+
+
+def squeue(job: int, state: str, start: object = "N/A", end: object = "N/A") -> str:
+    """Return squeue's line about a job that waits for its turn, or runs."""
+    node, reason = ("c042", "None") if state == "RUNNING" else ("", "Priority")
+    return f"{job}|{job}|{state}|{start}|{end}|8:00:00|devel|{node}|10|{reason}\n"
+
+
+def told_while_a_job_waits_and_runs() -> Iterator[str]:
+    """Yield what is said of job 4711: third of twelve at 14:08, and started at 14:20."""
+    now = int(datetime(2026, 11, 20, 14, 8).timestamp())
+    start, end = now + 12 * 60, now + 12 * 60 + 8 * 3600
+    progress = Progress()
+    progress.question(4711)
+    yield from progress.answer(squeue(4711, "PENDING").encode(), 0, now).lines
+    progress.question(4711)
+    queue = [squeue(job, "PENDING", start) for job in range(4709, 4721)]
+    yield from progress.answer("".join(queue).encode(), 0, now).lines
+    yield from progress.started("c042")
+    for moment in (start, end - 30 * 60):
+        runs = squeue(4711, "RUNNING", start, end)
+        yield from progress.answer(runs.encode(), 0, moment).lines
+
+
+def test_the_example_of_a_wait_is_what_is_said() -> None:
+    (example, *_) = code_blocks(section(USERS_PAGE, "While you wait, and while you work"), "")
+    said = [f"vscode-shell-proxy: {line}" for line in told_while_a_job_waits_and_runs()]
+    assert example.splitlines() == said
+
+
 # The admin's page.
+
+
+def test_no_example_of_a_command_is_a_pattern_for_a_shell() -> None:
+    """An unquoted [PID] is one: csh and zsh refuse it where no file is called so."""
+    for page in (USERS_PAGE, ADMINS_PAGE):
+        for command in in_backquotes(without_code_blocks(page.read_text(encoding="utf-8"))):
+            words = re.sub(r"\"[^\"]*\"|'[^']*'", "", command)
+            assert " " not in command or "[PID]" not in words, command
 
 
 def test_the_example_of_a_configuration_is_right() -> None:

@@ -33,7 +33,7 @@ class Step:
         self.wanted = dict(wanted or {})
         self.prefix = tuple(prefix)
         self.order = order
-        argv = ["/bin/sh", *boot.script(MARK, pythons, self.wanted)]
+        argv = ["/bin/sh", *boot.script(MARK, pythons)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             argv, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(environment), bufsize=0,

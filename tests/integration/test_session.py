@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.proxy import NO_BACKEND, Proxy, without
+from tests.integration.proxy import NO_BACKEND, Proxy, site, without
 from vscadmin.proxy.status import directory
 
 UUID = "5c2b7a90-0d1e-4f7b-9a3c-d2f0c1b2a3e4"
@@ -120,14 +120,19 @@ class TestFiles:
             proxy.run("exit\n")
             assert (tmp_path / f"log.{proxy.process.pid}").exists()
 
+    @pytest.mark.parametrize(
+        "option", ["--log-file", "--tee-stdin", "--tee-stdout", "--tee-stderr"]
+    )
     def test_a_file_that_cannot_be_written_is_named_before_anything_starts(
-        self, tmp_path: Path
+        self, tmp_path: Path, option: str
     ) -> None:
-        path = f"{tmp_path}/missing/out"
-        with Proxy(tmp_path, "--tee-stdout", path) as proxy:
+        path, started = f"{tmp_path}/missing/out", tmp_path / "started"
+        config = site(tmp_path, "sh", "-c", 'touch "$0"; exec "$@"', str(started))
+        with Proxy(tmp_path, option, path, config=config) as proxy:
             assert proxy.wait() == 78
-            words = f"vscode-shell-proxy: --tee-stdout {path}: No such file or directory\n"
+            words = f"vscode-shell-proxy: {option} {path}: No such file or directory\n"
             assert (proxy.stdout, proxy.stderr) == (b"", words)
+        assert not started.exists()
 
     def test_what_vscadmin_sessions_shows_is_there_until_the_end(self, tmp_path: Path) -> None:
         with Proxy(tmp_path) as proxy:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.proxy import LOCALHOST, NO_BACKEND, Proxy, accept, connect, server, site
 from tests.run import eventually
+from vscadmin.proxy.status import directory
 
 SECONDS = 5.0  # to end everything by a signal of ours or the client's end
 KILLED_SECONDS = 10.0  # when we were given no time to
@@ -39,6 +40,11 @@ def begin(proxy: Proxy) -> tuple[int, int, str]:
 def nothing_left(proxy: Proxy, path: str, seconds: float) -> None:
     proxy.gone(seconds)
     assert not os.path.lexists(os.path.dirname(path))
+
+
+def status_files(proxy: Proxy) -> list[Path]:
+    place = Path(directory(os.environ | {"XDG_RUNTIME_DIR": ""}, os.getuid()))
+    return list(place.glob(f"{proxy.process.pid}-*"))
 
 
 class TestTheClient:
@@ -135,8 +141,10 @@ class TestSigkill:
     def test_of_the_proxy(self, tmp_path: Path) -> None:
         with Proxy(tmp_path) as proxy:
             _, _, path = begin(proxy)
+            (status,) = status_files(proxy)
             proxy.process.kill()
             nothing_left(proxy, path, KILLED_SECONDS)
+            assert not status.exists()
 
     def test_of_the_proxy_while_a_profile_takes_its_time(self, tmp_path: Path) -> None:
         with Proxy(tmp_path) as proxy:

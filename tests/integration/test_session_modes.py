@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -100,6 +101,20 @@ class TestWithoutPython:
                 assert inside.recv(100) == b"question"
             assert proxy.run("printf 'no newline'; exit 7\n") == 7
             assert proxy.stdout.endswith(b"==\nno newline")
+
+    def test_what_is_set_in_the_job_is_nobody_elses_to_see(
+        self, tmp_path: Path, nodes_without_python: tuple[str, ...]
+    ) -> None:
+        """Arguments are everybody's: `ps` shows them."""
+        value = """it's a "secret" \\n """
+        environment = f"{ALLOWED}[environment]\nPASSWORD = {json.dumps(value)}\n"
+        config = site(tmp_path, *nodes_without_python, more=environment)
+        with Proxy(tmp_path, config=config) as proxy:
+            proxy.send("printf '<%s>' \"$PASSWORD\"\n")
+            assert proxy.expect(rb"<([^>]*)>")[1] == value.encode()
+            arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in proxy.processes()]
+        assert [line for line in arguments if b"getent passwd" in line]  # the step's script
+        assert not [line for line in arguments if b"secret" in line]
 
     def test_its_end_is_the_end_of_everything_there_too(
         self, tmp_path: Path, nodes_without_python: tuple[str, ...]

@@ -1,7 +1,7 @@
 """The site plugins that come with vscadmin, as proxy.toml turns them on: real ssh, real Slurm.
 
 What stands in for a site's own software: `workgroup`, which changes the group by sg, a set-uid
-program that forks and waits; and `apptainer`, which no release of Debian 12 has. The stand-in
+program that forks and waits; and `apptainer`, which Debian 12 does not package. The stand-in
 enters the root of a sandbox image in namespaces of its own, as the real one does where it is not
 set-uid, but reads no SIF file and has of the options only --bind and --env.
 """

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import marshal
+import os
+import shutil
 import subprocess
 import sys
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vscadmin.proxy import boot
@@ -19,6 +21,7 @@ from vscadmin.proxy.boot import HelloReader, TrailerReader
 MARK = b"0123456789abcdef0123456789abcdef"
 PROXY = Path(boot.__file__).parent
 SENT = (*boot.MODULES, "agent")
+SHELLS = [["dash"], ["bash", "--posix"]]
 LINE = MARK + b" 10.77.0.11 c1 42 10.77.0.21 a70d0d0a\n"
 
 
@@ -127,3 +130,58 @@ def test_output_without_a_status_comes_whole(pieces: list[bytes]) -> None:
 def test_output_that_is_no_trailer_is_not_held_back() -> None:
     assert TrailerReader(MARK).feed(b"$ ") == b"$ "
     assert TrailerReader(MARK).feed(b"\001\002") == b"\001\002"
+
+
+# A node without Python.
+
+
+def step_without_python(shell: list[str], answer: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Run the script where it knows of no Python, with *answer* and more on its stdin."""
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    _, text, mark, *_ = boot.script(MARK.decode(), ())
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "SLURM_CPU_BIND": "none"}
+    return subprocess.run(
+        [*shell, "-c", text, mark],
+        input=answer, capture_output=True, check=False, env={**environment, "GONE": "here"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"\n")), max_size=3),
+    st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"\n")),
+)
+def test_what_is_set_arrives_as_it_is_and_what_follows_is_the_shells(
+    shell: list[str], values: list[bytes], inside: bytes
+) -> None:
+    names = [f"NAME_{number}" for number in range(len(values))]
+    wanted = {name: os.fsdecode(value) for name, value in zip(names, values, strict=True)}
+    script = "".join(f'printf "<%s>" "${name}"; ' for name in names)
+    prefix = ["env", f"INSIDE={os.fsdecode(inside)}"]
+    answer = boot.answer_without_agent(MARK.decode(), wanted | {"GONE": None}, prefix)
+    rest = script + 'printf "<%s>" "$INSIDE" "$GONE" "$SLURM_CPU_BIND"; exit 7\n'
+    done = step_without_python(shell, answer + rest.encode())
+    _, _, output = done.stdout.partition(b" none\n")
+    expected = b"".join(b"<%s>" % value for value in [*values, inside, b"", b""])
+    assert output == expected + b"\001%s 7\n" % MARK, done.stderr
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"mark 1\necho no\n", MARK + b" 2\necho no\n", MARK + b"\necho no\n"],
+    ids=["none", "another mark", "cut off", "without a number"],
+)
+def test_an_answer_that_is_not_ours_or_not_whole_starts_nothing(
+    shell: list[str], answer: bytes
+) -> None:
+    done = step_without_python(shell, answer)
+    assert done.returncode == 69
+    assert done.stdout.endswith(b" none\n")
+
+
+def test_the_script_holds_nothing_that_differs_from_session_to_session() -> None:
+    """It is an argument, which everybody can read."""
+    assert boot.script("one", ())[1] == boot.script("two", ("/opt/python3",))[1]

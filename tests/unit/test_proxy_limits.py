@@ -56,6 +56,30 @@ def test_what_no_session_can_run_with_is_refused(word: str) -> None:
         check([word])
 
 
+@pytest.mark.parametrize("word", ["-Q", "--quiet", "--quie", "-vQ"])
+def test_a_job_without_a_number_is_refused(word: str) -> None:
+    with pytest.raises(ValueError, match=f"^{word}: would hide the job's number"):
+        check([word])
+
+
+@pytest.mark.parametrize("word", ["-Mother", "--clusters=all", "--cluster=other", "--clusters other"])
+def test_a_job_of_another_cluster_is_refused(word: str) -> None:
+    """A number is of one cluster; on the local one it may be another job's."""
+    with pytest.raises(ValueError, match=f"^{word}: would run the job on a cluster where"):
+        check(word.split())
+
+
+@pytest.mark.parametrize("word", ["--qui", "--usag", "--inpu=x", "--outp=x"])
+def test_what_can_be_short_for_a_refused_option_is_refused(word: str) -> None:
+    """To salloc, which has no --quit-on-interrupt, --qui is --quiet."""
+    with pytest.raises(ValueError, match=f"^{word}: would"):
+        check([word])
+
+
+def test_options_that_begin_like_a_refused_one_are_none() -> None:
+    check(["--cluster-constraint=big", "--quit-on-interrupt", "--no-bell", "-v"])
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

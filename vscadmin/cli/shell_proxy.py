@@ -126,7 +126,7 @@ def _carry(launch: Launch) -> int:
     from vscadmin.proxy.journal import Journal  # noqa: PLC0415
     from vscadmin.proxy.launcher import start  # noqa: PLC0415
 
-    journal = Journal(launch.log_file, launch.verbosity)
+    journal = Journal(launch.log_file, launch.verbosity, launch.tee)
     try:
         launcher = start(launch)
     except OSError as error:

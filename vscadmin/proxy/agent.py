@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 
 from vscadmin.proxy import wire
 from vscadmin.proxy.descriptors import raise_file_limit
@@ -34,6 +35,7 @@ _STRANGER = 1.0  # s to let somebody else hold up the one we wait for
 _PAUSE = 0.01  # s between two looks at what only takes a moment
 _BUG = 1
 _LONGEST_TRACE = 1 << 14  # bytes
+_NOT_STARTED = -1
 _CANCELLED = 10.0  # s Slurm may take to hear that the job is to end
 _AGAIN = 1.0  # s after which it is told again
 _GRACE = 0.1  # s from SIGTERM to SIGKILL for what is left of the shell
@@ -82,9 +84,10 @@ def main(order: Order) -> None:
     except Exception:  # the last line of defence: the user's terminal is no place for it
         import traceback  # noqa: PLC0415 - only here
 
-        control.setblocking(True)
         words = traceback.format_exc().encode("utf-8", "backslashreplace")
-        control.sendall(wire.frame(wire.BUG, words[-_LONGEST_TRACE:]))
+        with suppress(OSError):  # nobody may be there any more
+            control.setblocking(True)
+            control.sendall(wire.frame(wire.BUG, words[-_LONGEST_TRACE:]))
         status = _BUG
     sys.exit(1 if status in _UNUSABLE else status)
 
@@ -132,7 +135,7 @@ class Agent:
         home = tcp(order.address, order.port)
         self._reach = Reach(self._loop, self._relay, order.key, home, self._failed)
         self._wanting: dict[int, socket.socket] = {}
-        self._forwards = Forwards(self._loop, order.forwards, self._wanted)
+        self._forwards = self._forwarding(order.forwards)
         job = dict(order.environment)
         job.update(self._forwards.environment)
         environment = login_environment(os.environ, job)
@@ -152,14 +155,23 @@ class Agent:
             callbacks[number] = self._signalled
         Signals(self._loop, callbacks)
 
+    def _forwarding(self, variables: "Sequence[str]") -> Forwards:
+        """Make the sockets that lead back; a node without room for them has none."""
+        try:
+            return Forwards(self._loop, variables, self._wanted)
+        except OSError as error:
+            names = " and ".join(variables)
+            self._say(f"{names} cannot be forwarded: {error.filename}: {error.strerror}")
+            return Forwards(self._loop, (), self._wanted)
+
     def run(self) -> int:
         """Serve until the shell or the control connection ends; return the exit status."""
         self._shell.start()
         self._loop.run()
-        self._forwards.close()
         self._relay.close_all()
         self._sweep()
         self._control.close()
+        self._forwards.close()
         self._see_the_job_cancelled()
         return self._status
 
@@ -198,9 +210,9 @@ class Agent:
 
     def _give_up(self) -> None:
         """End everything: the job first, before anything that could end us."""
+        self._loop.stop()
         if self._order.scancel and not self._cancels:
             self._cancels = _ask_for_the_jobs_end()
-        self._loop.stop()
 
     def _see_the_job_cancelled(self) -> None:
         """Stay until Slurm was told: our end would take a scancel that is under way along.
@@ -209,14 +221,16 @@ class Agent:
         """
         end = time.monotonic() + _CANCELLED
         while self._cancels and time.monotonic() < end:
-            pid, waited = os.waitpid(self._cancels, os.WNOHANG)
-            if not pid:
-                time.sleep(_PAUSE)
-            elif waited:
+            pid, waited = (0, 1)
+            if self._cancels != _NOT_STARTED:
+                pid, waited = os.waitpid(self._cancels, os.WNOHANG)
+            if waited:
                 time.sleep(_AGAIN)
                 self._cancels = _ask_for_the_jobs_end()
-            else:
+            elif pid:
                 return
+            else:
+                time.sleep(_PAUSE)
 
     def _reap(self, _number: int) -> None:
         self._shell.reap()
@@ -241,10 +255,18 @@ class Agent:
 
 
 def _ask_for_the_jobs_end() -> int:
-    """Have a process of its own run scancel; return its pid, 0 where there is no job."""
+    """Have a process of its own run scancel; return its pid, 0 where there is no job.
+
+    _NOT_STARTED where the node has no room for a process now.
+    """
     job = os.environ.get("SLURM_JOB_ID", "")
-    pid = os.fork() if job else 0
-    if pid or not job:
+    if not job:
+        return 0
+    try:
+        pid = os.fork()
+    except OSError:
+        return _NOT_STARTED
+    if pid:
         return pid
     try:
         restore()

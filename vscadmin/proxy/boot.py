@@ -1,9 +1,12 @@
 """What the launcher starts on the compute node: a script that says hello and becomes the agent.
 
-The script prints the hello (a mark that only this session knows, then the facts), and does
-nothing before it is answered: only then do the agent's source and the key follow on its stdin.
-On a node without a Python that the agent can use the hello says so, and the answer may be to
-go on with the shell alone.
+The script prints the hello (a mark that nothing else prints, then the facts), and does nothing
+before it is answered: only then do the agent's source and the key follow on its stdin. On a
+node without a Python that the agent can use the hello says so, and the answer may be to go on
+with the shell alone.
+
+The script is an argument of the launcher's, which every user of both nodes may read. So the
+mark is no secret, and nothing relies on its being one; what is set in the job comes on stdin.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import MAGIC_NUMBER
 from typing import NamedTuple
 
-from vscadmin.proxy.shell import INSIDE
+from vscadmin.proxy.shell import INSIDE, quoted
 
 # The modules of the agent, each after those that it imports; the last one is started.
 MODULES = (
@@ -73,7 +76,8 @@ text,modules,order=marshal.loads(take(int(n)))
 exec(text)
 """
 
-# POSIX sh. $0 is the mark; each of the arguments may be a Python.
+# POSIX sh. $0 is the mark; each of the arguments may be a Python. The answer is read to the last
+# of its lines and no further (POSIX has `read` take single bytes): the client's stdin follows.
 _SCRIPT = """
 for p; do
   command -v "$p" >/dev/null 2>&1 || continue
@@ -84,8 +88,19 @@ done
 a=${{SLURM_LAUNCH_NODE_IPADDR:-127.0.0.1}}
 o=$(ip -o route get "$a" 2>/dev/null | sed -n 's/.* src \\([^ ]*\\).*/\\1/p')
 printf '%s %s %s %s %s none\\n' "$0" "$a" "$(uname -n)" "${{SLURM_JOB_ID:--}}" "${{o:--}}"
-IFS= read -r go && [ "$go" = "$0" ] || exit 69
-{environment}
+answer() {{
+  IFS= read -r said && [ "${{said% *}}" = "$0" ] || return
+  n=${{said##* }}
+  while [ "$n" -gt 0 ] && IFS= read -r line; do
+    printf '%s\\n' "$line"
+    n=$((n - 1))
+  done
+  [ "$n" -eq 0 ]
+}}
+answer=$(answer) || exit 69
+unset SLURM_MPI_TYPE
+for v in $(env | sed -n 's/^\\(SLURM_CPU_BIND[A-Z_]*\\)=.*/\\1/p'); do unset $v; done
+eval "$answer"
 u=$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f7)
 SHELL=${{u:-/bin/sh}}
 export SHELL
@@ -95,7 +110,7 @@ case $login in *csh) # which closes 3 and 4
   login=/bin/sh
   echo "vscode-shell-proxy: without Python here, the profile of $SHELL is not run" >&2
 esac
-"$login" -l -c {inside} 3<&0 4>&1 </dev/null >&2
+"$login" -l -c "$1" 3<&0 4>&1 </dev/null >&2
 printf '\\001%s %s\\n' "$0" $?
 """
 # What follows the profile there, in a POSIX shell; its arguments are a container's command.
@@ -173,41 +188,31 @@ class TrailerReader:
         return (self._held, None) if status is None else (b"", status)
 
 
-def script(
-    mark: str,
-    pythons: Iterable[str],
-    environment: Mapping[str, str | None],
-    shell: Sequence[str] = (),
-) -> list[str]:
+def script(mark: str, pythons: Iterable[str]) -> list[str]:
     """Return the arguments of `/bin/sh` that start a session's other end.
 
-    *environment* and *shell*, what the shell is started with, are for a node without Python;
-    elsewhere the agent sees to them.
+    *pythons* are tried before the usual ones.
     """
-    text = _SCRIPT.format(
-        starter=_STARTER.strip(),
-        unusable=_UNUSABLE,
-        environment="\n".join(_environment(environment)),
-        inside=_inside(shell),
-    )
+    text = _SCRIPT.format(starter=_STARTER.strip(), unusable=_UNUSABLE)
     return ["-c", text, mark, *pythons, *_PLACES]
 
 
-def _inside(shell: Sequence[str]) -> str:
-    """Return the login shell's command, which every shell but csh reads alike, quoted for sh."""
+def answer_without_agent(
+    mark: str, environment: Mapping[str, str | None], shell: Sequence[str]
+) -> bytes:
+    """Return the answer to the hello of a node without Python: go on with the shell alone.
+
+    *environment* sets names, None unsets them; *shell* is what the shell is started with. The
+    mark and a number are followed by so many lines, which the script evaluates.
+    """
     words = (_AFTER_PROFILE, "sh", *shell, *(INSIDE if shell else ()))
-    return _quoted(" ".join(["exec /bin/sh -c", *map(_quoted, words)]))
-
-
-def _environment(wanted: Mapping[str, str | None]) -> Iterable[str]:
-    yield "unset SLURM_MPI_TYPE; for v in $(env | sed -n 's/^\\(SLURM_CPU_BIND[A-Z_]*\\)=.*/\\1/p')"
-    yield "do unset $v; done"
-    for name, value in wanted.items():
-        yield f"unset {name}" if value is None else f"export {name}={_quoted(value)}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
+    inside = " ".join(["exec /bin/sh -c", *map(quoted, words)])  # for all shells but csh
+    orders = [
+        f"unset {name}" if value is None else f"export {name}={quoted(value)}"
+        for name, value in environment.items()
+    ]
+    text = "\n".join([*orders, f"set -- {quoted(inside)}"])
+    return os.fsencode(f"{mark} {text.count(chr(10)) + 1}\n{text}\n")
 
 
 _LOADER = """

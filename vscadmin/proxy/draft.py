@@ -13,10 +13,11 @@ from vscadmin.proxy.launch import BOOT
 from vscadmin.proxy.limits import excesses
 from vscadmin.proxy.schema import suggestion
 from vscadmin.proxy.settings import Profile, ProxySettings
-from vscadmin.proxy.slurm_args import Option
+from vscadmin.proxy.slurm_args import Option, is_held_back
 
 BUILT_IN = "built-in"
 COMMAND_LINE = "command line"
+_LOGIN = "login environment"
 
 _SHELL = ("/bin/sh", "-c", BOOT)
 _STEP = ("srun", "--interactive", "--preserve-env", "--unbuffered", "--mpi=none")
@@ -46,7 +47,10 @@ class Draft:
         self, settings: ProxySettings, asked: Asked, environ: Mapping[str, str], pid: int
     ) -> None:
         """Raise UsageError where the command line names a profile that there is not."""
-        self.settings, self.asked, self.environ, self.pid = settings, asked, environ, pid
+        self.settings, self.asked, self.pid = settings, asked, pid
+        self.login = environ
+        held_back = {name: text for name, text in environ.items() if is_held_back(name)}
+        self.environ = {name: text for name, text in environ.items() if name not in held_back}
         self.session = os.urandom(4).hex()
         self.settled: list[Setting] = []
         self.profile_name = self._settle(
@@ -64,6 +68,7 @@ class Draft:
         self.command: tuple[str, ...] = ()
         self.shell: tuple[str, ...] = ()
         self.environment: dict[str, tuple[str | None, str]] = {}  # value and source, by name
+        self.set_environment(held_back, _LOGIN)  # the launcher must not see it, the user's shell may
         self.forwards: list[tuple[str, str, str]] = []  # variable, socket and source
         self.notes: list[str] = []
 
@@ -173,7 +178,7 @@ class Draft:
     def copy_environment(self) -> None:
         """Set what the user asks for with -e."""
         for name, value in self.asked.environment:
-            taken = self.environ.get(name) if value is None else value
+            taken = self.login.get(name) if value is None else value
             if taken is None:
                 self.notes.append(f"-e {name}: is not set here, so the job does not get it")
             else:

@@ -3,8 +3,10 @@
 Runs on the compute node: standard library of Python 3.6 only.
 """
 
+import errno
 import os
 import socket
+from contextlib import suppress
 
 from vscadmin.proxy.loop import READ, Loop
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 _PLACE = "/tmp"  # noqa: S108 - a directory of our own is made in it
 _BACKLOG = 64
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_PAUSE = 0.1  # s until there may be room
 
 
 class Forwards:
@@ -37,9 +41,14 @@ class Forwards:
         if variables:
             self._directory = os.path.join(_PLACE, "vscode-shell-proxy-" + os.urandom(8).hex())
             os.mkdir(self._directory, 0o700)
-        for index, variable in enumerate(variables):
-            self._listen(index, os.path.join(self._directory, variable.lower()))
-            self.environment[variable] = os.path.join(self._directory, variable.lower())
+        try:
+            for index, variable in enumerate(variables):
+                path = os.path.join(self._directory, variable.lower())
+                self._listen(index, path)
+                self.environment[variable] = path
+        except OSError:
+            self.close()
+            raise
 
     def _listen(self, index: int, path: str) -> None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -52,18 +61,27 @@ class Forwards:
     def _accept(self, listener: socket.socket, index: int) -> None:
         try:
             connection = listener.accept()[0]
-        except OSError:  # it went again
-            return
+        except OSError as error:
+            if error.errno in _NO_ROOM:  # it stays readable all the while
+                self._loop.change(listener.fileno(), 0)
+                self._loop.later(_PAUSE, lambda: self._go_on(listener))
+            return  # or it went again
         connection.setblocking(False)
         self._wanted(index, connection)
 
+    def _go_on(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.change(listener.fileno(), READ)
+
     def close(self) -> None:
-        """Take sockets and directory away."""
+        """Take sockets and directory away, as far as they are still there."""
         for listener in self._listeners:
             self._loop.forget(listener.fileno())
-            os.unlink(listener.getsockname())
+            with suppress(OSError):
+                os.unlink(listener.getsockname())
             listener.close()
         self._listeners = []
         if self._directory:
-            os.rmdir(self._directory)
+            with suppress(OSError):
+                os.rmdir(self._directory)
             self._directory = ""

@@ -1,4 +1,4 @@
-"""What a session says: lines for its user on stderr, and its log.
+"""What a session leaves its user: lines on stderr, its log, and copies of its streams.
 
 Not structlog, which is as large as the whole session and is kept for hours: see docs/adr/0008.
 """
@@ -17,19 +17,50 @@ _NAME = "vscode-shell-proxy"
 _LINE = 2000  # characters: room for a whole command line
 ERROR, WARNING, INFO, DEBUG = range(4)
 _WORDS = ("error", "warning", "info", "debug")
+_TEES = ("--tee-stdin", "--tee-stdout", "--tee-stderr")
+
+
+class Tee:
+    """A copy of a stream in a file of the user's, without the tokens in it; "" is no file."""
+
+    def __init__(self, path: str, option: str) -> None:
+        self._file = open_private(path, option) if path else None
+        if path:
+            from vscadmin.proxy.redact import Redactor  # noqa: PLC0415 - few want one
+
+            self._redactor = Redactor()
+
+    def write(self, data: bytes) -> None:
+        """Append *data*; what is not yet known to hold no token waits."""
+        if self._file is not None:
+            self._append(self._redactor.feed(data))
+
+    def close(self) -> None:
+        """Write the rest."""
+        if self._file is not None:
+            self._append(self._redactor.end())
+            os.close(self._file)
+            self._file = None
+
+    def _append(self, data: bytes) -> None:
+        with suppress(OSError):  # a full disk must not end a session
+            while data and self._file is not None:
+                data = data[os.write(self._file, data) :]
 
 
 class Journal:
     """One session's log. *user* takes bytes for the user's stderr.
 
     *verbosity* is how often -v was given less -q: 0 logs errors, 1 warnings, 2 information, 3
-    everything; a log goes to *path* (made with mode 0600, appended to), or to the user. Raises
-    ConfigError where the file cannot be opened.
+    everything; a log goes to *path* (made with mode 0600, appended to), or to the user. *tee*
+    are the files for stdin, stdout and stderr. Raises ConfigError where one cannot be opened.
     """
 
-    def __init__(self, path: str, verbosity: int) -> None:
+    def __init__(self, path: str, verbosity: int, tee: tuple[str, str, str]) -> None:
         self._level = verbosity
         self._file = open_private(path, "--log-file") if path else None
+        self.tees = tuple(Tee(each, option) for each, option in zip(tee, _TEES, strict=True))
+        """The copies of stdin, stdout and stderr."""
         self.user: Callable[[bytes], None] = lambda data: _write(2, data)
 
     def tell(self, line: str) -> None:

@@ -19,7 +19,7 @@ class Launcher(NamedTuple):
 
     pid: int
     mark: str
-    """What begins its hello, and what only this session knows."""
+    """What begins its hello; no secret: it is among the launcher's arguments."""
     stdin: int
     stdout: int
     stderr: int
@@ -29,7 +29,7 @@ class Launcher(NamedTuple):
 def start(launch: Launch) -> Launcher:
     """Start what *launch* says; raises OSError where that cannot be started."""
     mark = os.urandom(16).hex()
-    script = boot.script(mark, launch.pythons, job_environment(launch), launch.shell)
+    script = boot.script(mark, launch.pythons)
     *command, _ = launch.command
     command += script[1:] if command[-1] == script[0] else script
     pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]

@@ -262,16 +262,18 @@ class Control:
     def _read(self) -> None:
         try:
             data = self._connection.recv(1 << 16)
-            if not data:
-                self._end("it was closed")
-                return
-            for kind, payload in self._frames.feed(data):
-                if self.is_open:
-                    self._received(kind, payload)
         except BlockingIOError:
             return
         except OSError as error:
             self._end(error.strerror or str(error))
+            return
+        if not data:
+            self._end("it was closed")
+            return
+        try:
+            for kind, payload in self._frames.feed(data):
+                if self.is_open:
+                    self._received(kind, payload)
         except WireError as error:
             self._end(str(error))
 

@@ -155,10 +155,11 @@ def _keep_trace(argv: Sequence[str], trace: str, pid: int) -> None:
     path = Parser().log_file(argv) if trace else ""
     if not path:
         return
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    from vscadmin.proxy.journal import open_private  # noqa: PLC0415 - only here
+
     try:
-        fd = os.open(path.replace("[PID]", str(pid)), flags, 0o600)
-    except OSError:
+        fd = open_private(path.replace("[PID]", str(pid)), "--log-file")
+    except ConfigError:
         return  # the line on stderr is what counts
     with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(trace)

@@ -19,9 +19,9 @@ else:
     Protocol = object
 
 _PATIENCE = 10.0  # s an answer may take
-_AGAIN = 0.5  # s until Slurm may know how a job ended that it did not know of before
+_AGAIN = 1.0  # s until Slurm may know how a job ended that it did not know of before
 _OF_THE_END = (b"salloc: ", b"srun: ", b"slurmstepd")  # what they say when we end them
-_WHY = 3.0  # s it may take when the user waits for the session to end
+_WHY = 2.0  # s that the user waits for it: it is asked twice
 
 
 class Answer(Protocol):
@@ -86,6 +86,9 @@ class Queue:
         self._line = b""
         self._job: int | None = None
         self._is_over = False
+        self._is_asking = False
+        self._is_the_shells = False
+        self._status: int | None = None
         self._next: Timer | None = None
         self.job_known: Callable[[int], None] = lambda _job: None
         """Called once, as soon as the job's number is known."""
@@ -97,30 +100,50 @@ class Queue:
         """
         if self._scheduler is None:
             return data
-        shown = []
-        for piece in (self._line + data).splitlines(keepends=True):
-            self._line = b""
-            if piece.endswith(b"\n"):
-                said = self._scheduler.feed(piece)
-                if said.job_id is not None:
-                    self._learn(said.job_id)
-                if said.pass_on and not (self._is_over and piece.startswith(_OF_THE_END)):
-                    shown.append(piece)
-            elif _may_be_launchers(piece):
-                self._line = piece
-            else:
-                shown.append(piece)
-        return b"".join(shown)
+        if self._is_the_shells:
+            return self.end_stderr() + data
+        *lines, rest = (self._line + data).split(b"\n")
+        shown = [line + b"\n" for line in lines if self._is_for_the_user(line)]
+        self._line = rest if _may_be_launchers(rest) else b""
+        return b"".join([*shown, rest[len(self._line) :]])
+
+    def _is_for_the_user(self, line: bytes) -> bool:
+        if self._scheduler is None:
+            return True
+        said = self._scheduler.feed(line)
+        if said.job_id is not None:
+            self._learn(said.job_id)
+        if self._is_over:
+            return said.pass_on and not line.startswith(_OF_THE_END)
+        return said.pass_on or not self._is_about_us(line)
+
+    def _is_about_us(self, line: bytes) -> bool:
+        """Tell our own launcher's lines from those of the shell's last commands."""
+        if self._status is None:
+            return True
+        ours = (b"job allocation %d" % (self._job or 0), b"exit code %d" % self._status)
+        return line.rstrip(b".").endswith(ours)
+
+    def end_stderr(self) -> bytes:
+        """Return what was held: nothing more comes that could make a line of it."""
+        rest, self._line = self._line, b""
+        return rest
+
+    def shell_ended(self, status: int) -> None:
+        """Hear the launcher again: while the shell ran, stderr was the user's."""
+        self._is_the_shells = False
+        self._status = status
 
     def runs(self, job: int | None, node: str) -> None:
         """Note that the job runs: the hello says so before Slurm was asked."""
         self._journal.info(f"job {job or '-'} runs on {node}")
+        self._is_the_shells = True
         if self._scheduler is None or job is None:
             return
         self._learn(job)
         for line in self._scheduler.started(node):
             self._journal.tell(line)
-        if self._next is not None:
+        if self._next is not None and not self._is_asking:
             self._next.cancel()
             self._next = self._loop.later(self._scheduler.sooner(time.time()), self._ask)
 
@@ -131,12 +154,14 @@ class Queue:
             self._ask()
 
     def _ask(self) -> None:
-        if self._scheduler is None or self._job is None or self._is_over:
+        if self._scheduler is None or self._job is None or self._is_over or self._is_asking:
             return
+        self._is_asking = True
         question = self._scheduler.question(self._job)
         self._asker.ask(question, _PATIENCE, self._answered)
 
     def _answered(self, output: bytes, status: int) -> None:
+        self._is_asking = False
         if self._scheduler is None or self._is_over:
             return
         answer = self._scheduler.answer(output, status, time.time())
@@ -148,6 +173,7 @@ class Queue:
     def end(self) -> None:
         """Say nothing more of the job: the session ends it."""
         self._is_over = True
+        self._is_the_shells = False
 
     @property
     def has_job(self) -> bool:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SILENCE = 12.0  # s for one that does not answer at all; the kernel would wait for 2 min
 _NOT_YET = 10.0  # s a server may take from its announcement until it listens
 _AGAIN = 1.0  # s for one that did listen before: its backlog may be full
 _FIRST_PAUSE = 0.01  # s, doubled each time
@@ -24,15 +25,33 @@ _NOBODY = (errno.ECONNREFUSED, errno.ENOENT, errno.EAGAIN)
 class Servers:
     """Dials servers on *node*, and knows which of them have listened before."""
 
-    def __init__(self, loop: Loop, node: str) -> None:
+    def __init__(self, loop: Loop, node: str, silence: float = _SILENCE) -> None:
+        """Give up after *silence* seconds whatever is still under way then."""
         self._loop = loop
         self._node = node
+        self._silence = silence
         self._reached: set[bytes] = set()
 
     def dial(self, server: Backend, dialled: "Callable[[socket.socket | str], None]") -> None:
         """Connect; *dialled* gets the non-blocking socket, or in words why there is none."""
+        waiting = [dialled]
+
+        def settled(result: "socket.socket | str") -> None:
+            if waiting:
+                timer.cancel()
+                waiting.pop()(result)
+            elif isinstance(result, socket.socket):
+                result.close()  # too late: nobody waits for it
+
+        timer = self._loop.later(self._silence, lambda: settled(self._unanswered(server)))
         patience = _AGAIN if bytes(server) in self._reached else _NOT_YET
-        self._try(server, dialled, time.monotonic() + patience, _FIRST_PAUSE)
+        self._try(server, settled, time.monotonic() + patience, _FIRST_PAUSE)
+
+    def _unanswered(self, server: Backend) -> str:
+        return (
+            f"the editor's server on {self._node} ({server}) does not answer within "
+            f"{self._silence:.0f} s: is there a firewall in between?"
+        )
 
     def _try(
         self,

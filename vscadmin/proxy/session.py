@@ -18,6 +18,7 @@ from vscadmin.proxy.ask import Asker
 from vscadmin.proxy.child import Children, Guardian
 from vscadmin.proxy.connections import Complaints, Straight, ThroughAgent
 from vscadmin.proxy.dialback import DialBack
+from vscadmin.proxy.ending import Ending
 from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.launch import DIRECT, Launch
 from vscadmin.proxy.launcher import Launcher, job_environment
@@ -27,16 +28,10 @@ from vscadmin.proxy.queue import Queue, Scheduler
 from vscadmin.proxy.relay import Relay
 from vscadmin.proxy.report import Report
 from vscadmin.proxy.rewrite import Backend, Tcp, Unix
-from vscadmin.proxy.shell import status_of
 from vscadmin.proxy.signals import Signals
 from vscadmin.proxy.stdio import Callbacks, Stdio
 
 _TOGETHER = 30.0  # s from the hello until the agent has to be there
-_CANCEL = 1.5  # s the launcher has to end by itself before Slurm is asked to end the job
-_KILL = 4.0  # s until it is killed: a signal of ours ends a job within 5 s
-_LEAVE = 4.5  # s until we go after a signal, though the client has not taken all there is
-_FLUSHED = 0.01, 0.5  # s between two looks whether it has: at first, and after a while
-_LATE_STATUS = 1.0  # s the shell's status may come later than the launcher's end
 _ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 # What the client is told where there is no way: its own port number may be somebody else's here.
 _NOWHERE = Tcp("127.0.0.1", 1)
@@ -64,15 +59,18 @@ class Session:
         self._queue.job_known = self._job_known
         self._relay = Relay(self._loop, launch.byte_limit)
         self._complaints = Complaints(journal)
+        self._ending = Ending(self._loop, launch, launcher.pid, journal, self._queue)
         told = Callbacks(
             hello=self._hello,
             port=self._agent_listens,
             listen=self._listen,
-            gone=self._client_gone,
+            gone=self._ending.client_gone,
             stderr=self._queue.read_stderr,
-            fail=self._fail,
+            stderr_ended=self._queue.end_stderr,
+            fail=self._ending.fail,
         )
         self._stdio = Stdio(self._loop, launch, journal, launcher.mark.encode(), told)
+        self._ending.of(self._stdio)
         self._report = Report(self._loop, self._relay, launch.session)
         self._environment = job_environment(launch)
         self._listeners: dict[Backend, Listener] = {}
@@ -80,17 +78,15 @@ class Session:
         self._control: link.Control | None = None
         self._ways: ThroughAgent | Straight | None = None
         self._address = ""
-        self._status: int | None = None
-        self._is_ending = False
 
     # Beginning.
 
     def run(self) -> int:
         """Carry the session to its end; return the exit status."""
         callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._children.reap}
-        callbacks |= dict.fromkeys(_ENDING, self._signalled)
+        callbacks |= dict.fromkeys(_ENDING, self._ending.signalled)
         Signals(self._loop, callbacks)
-        self._children.add(self._launcher.pid, self._launcher_ended)
+        self._children.add(self._launcher.pid, self._ending.launcher_ended)
         self._guardian = Guardian(self._launch.environment)
         self._journal.info(f"launcher: {' '.join(self._launch.command)}")
         for line in self._launch.notes:
@@ -100,7 +96,8 @@ class Session:
         self._loop.later(0, self._children.reap)  # it may have ended before we heard of signals
         self._loop.run()
         self._close()
-        return Exit.NO_BACKEND if self._status is None else self._status
+        status = self._ending.status
+        return Exit.NO_BACKEND if status is None else status
 
     def _job_known(self, job: int) -> None:
         if self._launch.job_is_ours:
@@ -112,7 +109,7 @@ class Session:
         self._address = hello.address
         self._queue.runs(hello.job, hello.node)
         self._report.set(node=hello.node)
-        if self._is_ending:
+        if self._ending.is_on:
             return
         if hello.python is None:
             self._without_agent(hello.node)
@@ -134,7 +131,7 @@ class Session:
                 strange=self._journal.warning,
             )
         except ListenError as error:
-            self._fail(f"no listener for the job to come back to: {error}")
+            self._ending.fail(f"no listener for the job to come back to: {error}")
             return
         self._order(address, self._dialback.port, python)
 
@@ -154,8 +151,10 @@ class Session:
         self._loop.later(_TOGETHER, self._not_together)
 
     def _not_together(self) -> None:
-        if self._control is None and not self._is_ending:
-            self._fail(f"nothing came back from the job within {_TOGETHER:.0f} s of its start")
+        if self._control is None and not self._ending.is_on:
+            self._ending.fail(
+                f"nothing came back from the job within {_TOGETHER:.0f} s of its start"
+            )
 
     def _agent_listens(self, port: int) -> None:
         """Direct mode: we dial the agent."""
@@ -163,7 +162,9 @@ class Session:
         def dialled(result: socket.socket | OSError) -> None:
             if isinstance(result, OSError):
                 reason = result.strerror or result
-                self._fail(f"the compute node's {self._address}:{port} is out of reach: {reason}")
+                self._ending.fail(
+                    f"the compute node's {self._address}:{port} is out of reach: {reason}"
+                )
             else:
                 said = wire.greeting(wire.CONTROL)
                 link.introduce(self._loop, self._key, said, result, introduced)
@@ -172,13 +173,14 @@ class Session:
             if is_agent:
                 self._together(far)
             else:
-                self._fail("who listens on the compute node is not the agent")
+                self._ending.fail("who listens on the compute node is not the agent")
 
         link.dial(self._loop, link.tcp(self._address, port), dialled)
 
     def _together(self, connection: socket.socket) -> None:
         """Let the client speak: the control connection stands, the shell starts."""
-        self._control = link.Control(self._loop, connection, self._received, self._lost)
+        self._control = link.Control(self._loop, connection, self._received, self._ending.lost)
+        self._ending.control = self._control
         if self._dialback is not None:
             self._ways = ThroughAgent(
                 self._loop, self._relay, self._dialback, self._control, self._complaints
@@ -193,27 +195,30 @@ class Session:
         try:
             self._stdio.open_stdin("0.0.0.0" if is_any else self._address)  # noqa: S104 - as asked
         except ValueError:  # the node could not tell
-            self._fail(f"the compute node has no address that can be reached: {self._address}")
+            self._ending.fail(
+                f"the compute node has no address that can be reached: {self._address}"
+            )
 
     def _without_agent(self, node: str) -> None:
         reason = f"{node} has no Python from 3.6 on that the proxy could use"
         if not self._launch.direct_allowed:
-            self._fail(f"{reason}; please tell {self._launch.contact}")
+            self._ending.fail(f"{reason}; please tell {self._launch.contact}")
             return
         self._journal.info(f"{reason}: direct mode, without an agent")
         for variable, _ in self._launch.forwards:
             self._journal.tell(f"{variable} is not set in the job: {reason}")
         self._stdio.expect_trailer()
-        self._stdio.order(f"{self._launcher.mark}\n".encode())
+        self._stdio.order(
+            boot.answer_without_agent(self._launcher.mark, self._environment, self._launch.shell)
+        )
         self._go_straight()
 
     # Running.
 
     def _received(self, kind: int, payload: bytes) -> None:
         if kind == wire.EXIT:
-            self._status, _, _ = wire.read_exit(payload)
-            self._journal.info(f"the shell ended with status {self._status}")
-            self._loop.later(_CANCEL, self._stop)
+            status, output, _ = wire.read_exit(payload)
+            self._ending.shell_ended(status, output)
         elif kind == wire.BUG:
             self._bug(payload.decode("utf-8", "backslashreplace"))
         elif kind == wire.SAY:
@@ -230,7 +235,9 @@ class Session:
         self._journal.info(trace)
         seen = "" if self._launch.log_file else "; -l FILE -vv keeps the details"
         last = trace.strip().rpartition("\n")[2]
-        self._fail(f"a bug in the job's half of the session: {last}{seen}. Please report it.")
+        self._ending.fail(
+            f"a bug in the job's half of the session: {last}{seen}. Please report it."
+        )
 
     def _listen(self, announced: Backend) -> Backend:
         """Return where the client finds the server that was announced."""
@@ -249,7 +256,7 @@ class Session:
                     self._journal.tell,
                 )
             except ListenError as error:
-                self._fail(f"no listener for the editor: {error}")
+                self._ending.fail(f"no listener for the editor: {error}")
                 return _NOWHERE
         return self._found_at(self._listeners[announced])
 
@@ -280,93 +287,9 @@ class Session:
             return None
         return link.tcp(self._address, announced.port)
 
-    # Ending.
-
-    def _client_gone(self) -> None:
-        self._journal.info("the client is gone")
-        self._end(128 + signal.SIGHUP)
-
-    def _signalled(self, number: int) -> None:
-        self._journal.info(f"{signal.Signals(number).name} arrived")
-        self._end(128 + number)
-        self._loop.later(_LEAVE, self._loop.stop)
-
-    def _fail(self, line: str) -> None:
-        if not self._is_ending:
-            self._journal.fail(line)
-            self._end(Exit.NO_BACKEND)
-
-    def _lost(self, reason: str) -> None:
-        """Take note that the agent hung up; without a word, unless the shell ended."""
-        if self._status is None and not self._is_ending:
-            self._journal.info(f"the control connection ended: {reason}")
-            self._queue.say_why("the connection to the job was lost", lambda: None)
-            self._end(Exit.NO_BACKEND)
-
-    def _end(self, status: int) -> None:
-        """End it all, with this status unless the shell's own is known."""
-        if self._status is None:
-            self._status = status
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._is_ending:
-            return
-        self._is_ending = True
-        self._queue.end()
-        if self._control is not None:
-            self._control.send(wire.END)
-        self._signal_launcher(signal.SIGTERM)
-        self._loop.later(_CANCEL, self._cancel)
-        self._loop.later(_KILL, self._kill)
-
-    def _cancel(self) -> None:
-        if self._launch.job_is_ours:
-            self._queue.cancel()
-
-    def _kill(self) -> None:
-        self._signal_launcher(signal.SIGKILL)
-        self._cancel()
-
-    def _signal_launcher(self, number: int) -> None:
-        """Signal the launcher and its process group: the children of a wrapper hear it too."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._launcher.pid, number)
-
-    def _launcher_ended(self, waited: int) -> None:
-        self._journal.info(f"the launcher ended with status {status_of(waited)}")
-        self._stdio.drain()
-        if self._launch.job_is_ours and (self._status is None or os.WIFSIGNALED(waited)):
-            self._signal_launcher(signal.SIGTERM)  # a srun may have outlived its salloc
-            self._queue.cancel()
-        if self._status is not None or self._control is None or not self._control.is_open:
-            self._wind_up()
-        else:
-            self._loop.later(_LATE_STATUS, self._wind_up)
-
-    def _wind_up(self) -> None:
-        """Stop when the client has it all, and say why the launcher went if nobody knows."""
-        if self._status is None:
-            self._status = self._stdio.trailing_status
-        if self._status is None:
-            self._status = Exit.NO_BACKEND
-            self._queue.say_why(self._how_it_ended(), self._finish)
-        else:
-            self._finish()
-
-    def _how_it_ended(self) -> str:
-        if self._launch.uses_slurm:
-            return "the job ended" if self._queue.has_job else "no job was started"
-        return "the shell ended without a status"
-
-    def _finish(self, pause: float = _FLUSHED[0]) -> None:
-        if self._stdio.is_flushed:
-            self._loop.stop()
-        else:
-            longer = min(2 * pause, _FLUSHED[1])
-            self._loop.later(pause, lambda: self._finish(longer))
-
     def _close(self) -> None:
+        for number in _ENDING:  # it is over: a second one must not change the status
+            signal.signal(number, signal.SIG_IGN)
         self._guardian.dismiss()
         for listener in self._listeners.values():
             listener.close()

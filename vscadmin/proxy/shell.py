@@ -95,7 +95,7 @@ class Shell:
             pid=os.getpid(), stdin=0, stdout=self._out, mark=self._mark.decode(), quote='"'
         )
         inside = [*self._prefix, *INSIDE] if self._prefix else []
-        return " ".join(["exec /bin/sh -c", *map(_quoted, [text, "sh", *inside])])
+        return " ".join(["exec /bin/sh -c", *map(quoted, [text, "sh", *inside])])
 
     def _run(self, argv: "Sequence[str]") -> None:
         self._pid = os.fork()
@@ -245,7 +245,8 @@ def _go_home(environment: "Mapping[str, str]") -> None:
         os.chdir("/")
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """Return one word for sh, bash, csh and fish; csh wants it without a line break."""
     return "'" + word.replace("'", "'\\''") + "'"
 
 

@@ -38,8 +38,8 @@ _WITHOUT_A_VALUE = _names(
     "wait-for-children"
 )
 _WITH_A_VALUE = _names(
-    "accel-bind account acctg-freq bb bbf bcast-exclude begin chdir cluster-constraint clusters "
-    "comment constraint container container-id core-spec cores-per-socket cpu-bind cpu-freq "
+    "accel-bind account acctg-freq bb bbf bcast-exclude begin chdir cluster cluster-constraint "
+    "clusters comment constraint container container-id core-spec cores-per-socket cpu-bind cpu-freq "
     "cpus-per-gpu cpus-per-task deadline delay-boot dependency distribution epilog error exclude "
     "export extra extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket "
     "gpus-per-task gres gres-flags het-group hint input job-name jobid licenses mail-type "
@@ -54,14 +54,31 @@ LONG = _WITH_A_VALUE | _MAY_HAVE_A_VALUE | _WITHOUT_A_VALUE
 
 _NO_SHELL = "would start no shell"
 _OWN_STREAMS = "would take the shell's input and output away"
+_ELSEWHERE = "would run the job on a cluster where the session cannot find or cancel it"
 REFUSED = {
+    "cluster": _ELSEWHERE, "clusters": _ELSEWHERE,
     "error": _OWN_STREAMS, "help": _NO_SHELL, "het-group": "makes a heterogeneous job",
     "input": _OWN_STREAMS, "label": "would change the shell's output", "multi-prog": _NO_SHELL,
     "no-allocate": "runs without a job", "no-shell": _NO_SHELL, "output": _OWN_STREAMS,
-    "pty": "would change the shell's output", "test-only": _NO_SHELL, "usage": _NO_SHELL,
-    "version": _NO_SHELL,
+    "pty": "would change the shell's output",
+    "quiet": "would hide the job's number, which is needed to show the queue and to cancel the job",
+    "test-only": _NO_SHELL, "usage": _NO_SHELL, "version": _NO_SHELL,
 }  # fmt: skip
 """What no session can be run with, and why."""
+
+_HELD_BACK = _names(
+    "SALLOC_CLUSTERS SLURM_CLUSTERS SLURM_LABELIO SLURM_SRUN_MULTI SLURM_STDERRMODE "
+    "SLURM_STDINMODE SLURM_STDOUTMODE SLURM_UNBUFFEREDIO SRUN_ERROR SRUN_INPUT SRUN_OUTPUT"
+)
+_OF_SCANCEL = "SCANCEL_"  # each makes it cancel less than it is told to, or ask first
+
+
+def is_held_back(variable: str) -> bool:
+    """Tell whether salloc, srun or scancel would take *variable* for an option in `REFUSED`.
+
+    INPUT ENVIRONMENT VARIABLES of salloc(1), srun(1) and scancel(1), 22.05 to 25.11.
+    """
+    return variable in _HELD_BACK or variable.startswith(_OF_SCANCEL)
 
 
 class Option(NamedTuple):
@@ -129,8 +146,19 @@ def _next(word: str, words: Iterator[str]) -> str:
 def check(arguments: Sequence[str]) -> None:
     """Raise ValueError, in words, where no session can be run with *arguments*."""
     for option in read(arguments):
-        if reason := REFUSED.get(option.name):
+        if reason := _refusal(option.name):
             raise ValueError(f"{option.text}: {reason}")
+
+
+def _refusal(name: str) -> str:
+    """Return why an option is refused, "" if it is not.
+
+    `--qui` may be --quit-on-interrupt to srun and is --quiet to salloc, which has no other:
+    what could be short for a refused option is taken for it.
+    """
+    if name in LONG:
+        return REFUSED.get(name, "")
+    return next((why for each, why in REFUSED.items() if each.startswith(name)), "")
 
 
 def in_force(arguments: Sequence[str]) -> dict[str, Option]:

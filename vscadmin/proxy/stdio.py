@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 from vscadmin.proxy.boot import Hello, HelloReader, TrailerReader
-from vscadmin.proxy.journal import Journal, open_private
+from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.launch import Launch
 from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.rewrite import Announced, Announcements, Backend, Event, Forward
@@ -17,36 +15,6 @@ from vscadmin.proxy.stream import Flow, Outlet
 TYPE_CHECKING = False  # typing itself would be a tenth of the session's memory
 if TYPE_CHECKING:
     from vscadmin.proxy.binding import Binding
-
-_OPTIONS = ("--tee-stdin", "--tee-stdout", "--tee-stderr")
-
-
-class Tee:
-    """A copy of a stream in a file of the user's, without the tokens in it."""
-
-    def __init__(self, path: str, option: str) -> None:
-        self._file = open_private(path, option) if path else None
-        if path:
-            from vscadmin.proxy.redact import Redactor  # noqa: PLC0415 - few want one
-
-            self._redactor = Redactor()
-
-    def write(self, data: bytes) -> None:
-        """Append *data*; what is not yet known to hold no token waits."""
-        if self._file is not None:
-            self._append(self._redactor.feed(data))
-
-    def close(self) -> None:
-        """Write the rest."""
-        if self._file is not None:
-            self._append(self._redactor.end())
-            os.close(self._file)
-            self._file = None
-
-    def _append(self, data: bytes) -> None:
-        with suppress(OSError):  # a full disk must not end a session
-            while data and self._file is not None:
-                data = data[os.write(self._file, data) :]
 
 
 class Callbacks(NamedTuple):
@@ -62,6 +30,8 @@ class Callbacks(NamedTuple):
     """The client is gone: nobody reads stdout any more."""
     stderr: Callable[[bytes], bytes]
     """The launcher or the shell wrote this to stderr: what of it is for the user."""
+    stderr_ended: Callable[[], bytes]
+    """There is no more of it: what of the last line is for the user."""
     fail: Callable[[str], None]
     """The session cannot go on."""
 
@@ -73,13 +43,18 @@ class Stdio:
     """
 
     def __init__(
-        self, loop: Loop, launch: Launch, journal: Journal, mark: bytes, told: Callbacks
+        self,
+        loop: Loop,
+        launch: Launch,  # noqa: ARG002 - the session names it
+        journal: Journal,
+        mark: bytes,
+        told: Callbacks,
     ) -> None:
         self._loop = loop
         self._journal = journal
         self._told = told
         self._mark = mark
-        self._tees = [Tee(path, option) for path, option in zip(launch.tee, _OPTIONS, strict=True)]
+        self._tees = journal.tees
         self._hello = HelloReader(mark)
         self._announcements = Announcements()
         self._read: Callable[[bytes], bytes] = self._before_hello
@@ -92,7 +67,6 @@ class Stdio:
         self._stdout = Outlet(loop, 1, gone=told.gone)
         self._stderr = Outlet(loop, 2)
         journal.user = self._stderr.write
-        self._open_outputs = 2
 
     def connect(self, stdin: int, stdout: int, stderr: int) -> None:
         """Take our ends of the launcher's pipes."""
@@ -178,7 +152,6 @@ class Stdio:
         rest += self._rewritten(self._announcements.end())
         self._tees[1].write(rest)
         self._stdout.write(rest)
-        self._open_outputs -= 1
 
     # Stderr.
 
@@ -188,7 +161,9 @@ class Stdio:
         return written
 
     def _err_ended(self) -> None:
-        self._open_outputs -= 1
+        rest = self._told.stderr_ended()
+        self._tees[2].write(rest)
+        self._stderr.write(rest)
 
     # Stdin.
 
@@ -214,11 +189,6 @@ class Stdio:
     def is_flushed(self) -> bool:
         """Whether the client took all there is."""
         return self._stdout.is_empty and self._stderr.is_empty
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the launcher's output has come to its end."""
-        return self._open_outputs == 0
 
     def close(self) -> None:
         """Finish the copies."""

@@ -225,10 +225,11 @@ def _ways(fd: int) -> "tuple[socket.socket | None, int | None, bool]":
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         return socket.socket(fileno=os.dup(fd)), None, False
-    if stat.S_ISFIFO(mode):
+    if stat.S_ISFIFO(mode) or os.isatty(fd):
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
-            return None, os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK), False
-        except OSError:  # another user's pipe, or no /proc
+            return None, os.open(f"/proc/self/fd/{fd}", flags), False
+        except OSError:  # another user's, another mount namespace's, or no /proc
             return None, None, False
     return None, None, stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(fd))
 
