@@ -11,8 +11,9 @@ PIP     = $(BIN)/python -m pip --quiet --disable-pip-version-check
 PINS   := .ci/constraints.txt
 LAB    := demo
 LABS   := /var/lib/vscadmin-lab
+BUNDLE := dist/bundle
 
-.PHONY: help report test check real lint bench lab lab-down setup setup-test clean
+.PHONY: help report test check real lint bench bundle lab lab-down setup setup-test clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,11 +36,12 @@ $(VENV)/.installed-test: pyproject.toml $(PINS) $(VENV)/.installed
 report: setup
 	@$(BIN)/vscadmin report || [ $$? -eq 10 ]  # 10: printed, but something could not be read
 
-# make lint     ruff and mypy --strict
+# make lint     ruff, mypy --strict and ansible-lint
 lint: setup-test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@cd ansible && PATH="$(CURDIR)/$(BIN):$$PATH" ansible-lint --offline -q
 
 # make check    lint, unit, properties, scenarios: for all day
 check: lint
@@ -55,6 +57,10 @@ test: check real
 # make bench    print the ratio tables
 bench: setup-test
 	@$(BIN)/python -m benchmarks
+
+# make bundle   put all wheels for nodes without a package index into dist/bundle
+bundle: setup
+	@ansible/bundle.sh $(BUNDLE) $(BIN)/python
 
 # make lab      bring the demo cluster up (as root): two login nodes, Slurm, a laptop
 lab: setup-test

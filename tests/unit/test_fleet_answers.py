@@ -174,7 +174,7 @@ def test_what_a_node_says_of_itself_is_heard() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "what"),
     [
-        ("version", "0.2.0", "version"),
+        ("version", "0.2.9", "version"),
         ("mode", "notify", "mode"),
         ("policy_sha256", None, "policy"),
         ("proxy_sha256", "d" * 64, "proxy"),
@@ -190,7 +190,7 @@ def test_the_node_that_is_not_as_most_are_is_named(key: str, value: Any, what: s
 
 
 def test_where_no_more_than_half_agree_all_are_named() -> None:
-    states = [state("login1"), state("login2", version="0.2.0")]
+    states = [state("login1"), state("login2", version="0.2.9")]
     assert odd(states)["version"] == {"login1", "login2"}
 
 
