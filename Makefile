@@ -56,7 +56,7 @@ test: check real
 
 # make bench    print the ratio tables
 bench: setup-test
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks; status=$$?; $(BIN)/python -m benchmarks.fleet || status=1; exit $$status
 
 # make bundle   put all wheels for nodes without a package index into dist/bundle
 bundle: setup

@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: start the benchmark in a pid namespace of its own.
+"""`python -m benchmarks [scan] [relay]`: start the benchmarks, each in a pid namespace of its own.
 
-Whatever it builds dies with the namespace, and the namespace with this process: that is
+Whatever one builds dies with the namespace, and the namespace with this process: that is
 what --kill-child and --pdeathsig are for, beside a deadline on both sides.
 """
 
@@ -14,29 +14,39 @@ import sys
 import tempfile
 from typing import NoReturn
 
-from benchmarks.inside import DEADLINE
+from benchmarks import inside, relays
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_TOOLS = ("unshare", "setpriv", "mount", "ps", "pgrep")
+_PARTS = {"scan": inside, "relay": relays}
+_TOOLS = ("unshare", "setpriv", "mount", "ip", "ps", "pgrep", "socat", "haproxy")
 _PIDS = 24_000  # 20,000 of ours, and room for those of the machine
 _GRACE = 30  # seconds beyond the deadline inside
 
 
-def main() -> int:
-    """Run the benchmark; return what to exit with."""
+def main(parts: list[str]) -> int:
+    """Run the benchmarks that are named, or all; return what to exit with."""
+    if unknown := set(parts) - set(_PARTS):
+        print(f"benchmarks: no {', '.join(unknown)}: {' or '.join(_PARTS)}", file=sys.stderr)
+        return 2
     if reason := _hindrance():
         print(f"benchmarks: skipped: {reason}")
         return 1 if os.environ.get("CI") == "true" else 0
     signal.signal(signal.SIGTERM, _stop)
+    return max([_run(part) for part in parts or _PARTS])
+
+
+def _run(part: str) -> int:
+    module = _PARTS[part]
+    deadline = module.DEADLINE + _GRACE
     with tempfile.TemporaryDirectory(prefix="vscadmin-bench-") as folder:
         os.chmod(folder, 0o711)  # noqa: S103 - users run what is in it
         namespace = ["unshare", "--fork", "--pid", "--net", "--mount-proc", "--kill-child"]
-        ours = [sys.executable, "-m", "benchmarks.inside", folder]
+        ours = [sys.executable, "-m", module.__name__, folder]
         command = ["setpriv", "--pdeathsig", "KILL", *namespace, *ours]
         try:
-            done = subprocess.run(command, cwd=_ROOT, timeout=DEADLINE + _GRACE, check=False)
+            done = subprocess.run(command, cwd=_ROOT, timeout=deadline, check=False)
         except subprocess.TimeoutExpired:
-            print(f"benchmarks: stopped after {DEADLINE + _GRACE} s", file=sys.stderr)
+            print(f"benchmarks: {part}: stopped after {deadline} s", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("benchmarks: stopped", file=sys.stderr)
@@ -65,4 +75,4 @@ def _hindrance() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
