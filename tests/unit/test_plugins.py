@@ -15,7 +15,7 @@ from vscadmin.proxy.launch import Launch
 from vscadmin.proxy.plugins import PluginError
 from vscadmin.proxy.prepare import Said, prepare
 from vscadmin.proxy.settings import parse
-from vscadmin.sites import SessionRequest
+from vscadmin.sites import SessionRequest, SiteSpec
 
 HEAD = "from vscadmin.sites import Forward, UsageError, hookimpl\n"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/home/ada", "SSH_AUTH_SOCK": "/tmp/agent"}
@@ -363,6 +363,12 @@ def test_the_last_command_is_taken(write: Write, tmp_path: Path) -> None:
     write("two", hook("return ['srun', '--two']", "allocation_command()"))
     write("three", hook("return None", "allocation_command()"))
     assert session(tmp_path).command[:2] == ("srun", "--two")
+
+
+def test_the_interface_does_not_promise_the_first_command() -> None:
+    """Pluggy's firstresult would; ours are all asked, and the last that has one is taken."""
+    hooks = [getattr(SiteSpec, name) for name in plugins.HOOKS]
+    assert not any(hook.vscadmin_spec["firstresult"] for hook in hooks)
 
 
 def test_arguments_stand_in_the_order_in_which_they_win(write: Write, tmp_path: Path) -> None:

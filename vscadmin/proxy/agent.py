@@ -168,10 +168,10 @@ class Agent:
         """Serve until the shell or the control connection ends; return the exit status."""
         self._shell.start()
         self._loop.run()
+        self._forwards.close()  # first: it leaves something behind, and the step may be ending
         self._relay.close_all()
         self._sweep()
         self._control.close()
-        self._forwards.close()
         self._see_the_job_cancelled()
         return self._status
 

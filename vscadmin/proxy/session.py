@@ -69,7 +69,7 @@ class Session:
             stderr_ended=self._queue.end_stderr,
             fail=self._ending.fail,
         )
-        self._stdio = Stdio(self._loop, launch, journal, launcher.mark.encode(), told)
+        self._stdio = Stdio(self._loop, journal, launcher.mark.encode(), told)
         self._ending.of(self._stdio)
         self._report = Report(self._loop, self._relay, launch.session)
         self._environment = job_environment(launch)

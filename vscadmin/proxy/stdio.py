@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from vscadmin.proxy.boot import Hello, HelloReader, TrailerReader
 from vscadmin.proxy.journal import Journal
-from vscadmin.proxy.launch import Launch
 from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.rewrite import Announced, Announcements, Backend, Event, Forward
 from vscadmin.proxy.stream import Flow, Outlet
@@ -45,7 +44,6 @@ class Stdio:
     def __init__(
         self,
         loop: Loop,
-        launch: Launch,  # noqa: ARG002 - the session names it
         journal: Journal,
         mark: bytes,
         told: Callbacks,
