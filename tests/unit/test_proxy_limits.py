@@ -62,7 +62,9 @@ def test_a_job_without_a_number_is_refused(word: str) -> None:
         check([word])
 
 
-@pytest.mark.parametrize("word", ["-Mother", "--clusters=all", "--cluster=other", "--clusters other"])
+@pytest.mark.parametrize(
+    "word", ["-Mother", "--clusters=all", "--cluster=other", "--clusters other"]
+)
 def test_a_job_of_another_cluster_is_refused(word: str) -> None:
     """A number is of one cluster; on the local one it may be another job's."""
     with pytest.raises(ValueError, match=f"^{word}: would run the job on a cluster where"):

@@ -95,7 +95,9 @@ def test_a_server_that_listens_is_reached(dialler: Dialler, stack: ExitStack) ->
     assert dialler.results == [reached], "the patience ended with the success"
 
 
-def test_a_black_hole_is_told_in_words_and_once(dialler: Dialler, stack: ExitStack) -> None:
+def test_a_black_hole_is_told_once_and_its_late_answer_is_hung_up(
+    dialler: Dialler, stack: ExitStack
+) -> None:
     hole = BlackHole(stack)
     began = time.monotonic()
     words = dialler.dial(hole.backend)
@@ -104,12 +106,11 @@ def test_a_black_hole_is_told_in_words_and_once(dialler: Dialler, stack: ExitSta
         f"the editor's server on c1 ({hole.backend}) does not answer within 0 s: "
         "is there a firewall in between?"
     )
+    _hang_up_too_late(dialler, hole)
 
 
-def test_an_answer_that_comes_too_late_is_hung_up(dialler: Dialler, stack: ExitStack) -> None:
-    """The kernel sends its SYN again after 1 s, and by then there is room in the queue."""
-    hole = BlackHole(stack)
-    dialler.dial(hole.backend)
+def _hang_up_too_late(dialler: Dialler, hole: BlackHole) -> None:
+    """Make room in the queue: the kernel sends its SYN again after 1 s."""
     taken: list[socket.socket] = []
 
     def is_hung_up() -> bool:

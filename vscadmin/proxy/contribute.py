@@ -71,7 +71,7 @@ def request(draft: Draft) -> SessionRequest:
         home=home,
         login_node=os.uname().nodename,
         session=draft.session,
-        environment=MappingProxyType(dict(draft.environ)),
+        environment=MappingProxyType(dict(draft.login)),
         profile=draft.profile_name,
         mode=draft.mode,
         launcher=draft.launcher,

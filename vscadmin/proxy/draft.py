@@ -68,7 +68,9 @@ class Draft:
         self.command: tuple[str, ...] = ()
         self.shell: tuple[str, ...] = ()
         self.environment: dict[str, tuple[str | None, str]] = {}  # value and source, by name
-        self.set_environment(held_back, _LOGIN)  # the launcher must not see it, the user's shell may
+        self.set_environment(
+            held_back, _LOGIN
+        )  # the launcher must not see it, the user's shell may
         self.forwards: list[tuple[str, str, str]] = []  # variable, socket and source
         self.notes: list[str] = []
 

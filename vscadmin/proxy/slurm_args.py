@@ -39,9 +39,9 @@ _WITHOUT_A_VALUE = _names(
 )
 _WITH_A_VALUE = _names(
     "accel-bind account acctg-freq bb bbf bcast-exclude begin chdir cluster cluster-constraint "
-    "clusters comment constraint container container-id core-spec cores-per-socket cpu-bind cpu-freq "
-    "cpus-per-gpu cpus-per-task deadline delay-boot dependency distribution epilog error exclude "
-    "export extra extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket "
+    "clusters comment constraint container container-id core-spec cores-per-socket cpu-bind "
+    "cpu-freq cpus-per-gpu cpus-per-task deadline delay-boot dependency distribution epilog error "
+    "exclude export extra extra-node-info gid gpu-bind gpu-freq gpus gpus-per-node gpus-per-socket "
     "gpus-per-task gres gres-flags het-group hint input job-name jobid licenses mail-type "
     "mail-user mcs-label mem mem-bind mem-per-cpu mem-per-gpu mincpus mpi msg-timeout network "
     "nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node "
