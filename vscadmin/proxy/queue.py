@@ -101,11 +101,25 @@ class Queue:
         if self._scheduler is None:
             return data
         if self._is_the_shells:
-            return self.end_stderr() + data
+            return self.end_stderr() + self._without_news_of_the_job(data)
         *lines, rest = (self._line + data).split(b"\n")
         shown = [line + b"\n" for line in lines if self._is_for_the_user(line)]
         self._line = rest if _may_be_launchers(rest) else b""
         return b"".join([*shown, rest[len(self._line) :]])
+
+    def _without_news_of_the_job(self, data: bytes) -> bytes:
+        """While the shell runs, only whole lines that name our own job are the launcher's."""
+        names = (b"allocation %d " % (self._job or 0), b"StepId=%d." % (self._job or 0))
+        lines = data.split(b"\n")
+        if not any(name in data for name in names):
+            return data
+        rest = lines.pop()
+        shown = [
+            line + b"\n"
+            for line in lines
+            if not any(name in line for name in names) or self._is_for_the_user(line)
+        ]
+        return b"".join([*shown, rest])
 
     def _is_for_the_user(self, line: bytes) -> bool:
         if self._scheduler is None:
