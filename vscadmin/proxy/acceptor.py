@@ -1,12 +1,16 @@
-"""Accepting connections as fast as they come, and no faster than descriptors last."""
+"""Accepting connections as fast as they come, and no faster than descriptors last.
 
-from __future__ import annotations
+Runs on both sides of a session: standard library of Python 3.6 only.
+"""
 
 import errno
 import socket
-from collections.abc import Callable
 
 from vscadmin.proxy.loop import READ, Loop, Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PAUSE = 0.1  # s without accepting, when no descriptor is left
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2)
@@ -20,7 +24,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, loop: Loop, listening: socket.socket, accepted: Callable[[socket.socket], None]
+        self, loop: Loop, listening: socket.socket, accepted: "Callable[[socket.socket], None]"
     ) -> None:
         self._loop = loop
         self._listening = listening

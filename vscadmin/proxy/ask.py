@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from vscadmin.proxy.child import Children, spawn
 from vscadmin.proxy.loop import Loop
+from vscadmin.proxy.shell import status_of
 from vscadmin.proxy.stream import Inlet
 
 _LONGEST = 1 << 20  # bytes of an answer; what comes after them is not read
@@ -81,11 +82,10 @@ class _Question:
         self._maybe_answer()
 
     def _reaped(self, waited: int) -> None:
-        self._status = os.waitstatus_to_exitcode(waited)
+        self._status = status_of(waited)
         self._deadline.cancel()
         self._maybe_answer()
 
     def _maybe_answer(self) -> None:
         if self._is_read and self._status is not None:
-            status = self._status if self._status >= 0 else 128 - self._status
-            self._answered(self._output, status)
+            self._answered(self._output, self._status)

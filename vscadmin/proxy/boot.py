@@ -28,6 +28,7 @@ MODULES = (
     "stream",
     "signals",
     "descriptors",
+    "acceptor",
     "wire",
     "link",
     "carrier",

@@ -10,7 +10,6 @@ from contextlib import suppress
 
 from vscadmin.proxy.descriptors import restore_file_limit
 from vscadmin.proxy.signals import restore
-from vscadmin.proxy.status import directory, start_ticks
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -104,8 +103,7 @@ def _tie(parent: int) -> None:
 class Guardian:
     """A shell that outlives us only to tidy up: SIGKILL leaves us no time to.
 
-    Our status file it knows of from the beginning, the rest it is told. Without /bin/sh there
-    is none, and nothing is lost but this.
+    Without /bin/sh there is none, and nothing is lost but this.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -116,7 +114,6 @@ class Guardian:
         finally:
             os.close(reader)
             os.close(null)
-        self.remove(_status_file())
 
     def cancel(self, job: int) -> None:
         """Have it cancel our job."""
@@ -134,12 +131,6 @@ class Guardian:
     def _tell(self, line: bytes) -> None:
         with suppress(OSError):  # it was killed itself
             os.write(self._writer, line + b"\n")
-
-
-def _status_file() -> bytes:
-    """Return where our status file is, or will be: it is named after the process."""
-    pid = os.getpid()
-    return os.fsencode(f"{directory(os.environ, os.getuid())}/{pid}-{start_ticks(pid)}")
 
 
 def words(error: OSError) -> str:

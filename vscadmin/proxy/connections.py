@@ -71,7 +71,7 @@ class ThroughAgent:
             reset(near)
             self._complaints.tell("the job did not take a connection within 15 s")
         else:
-            self._relay.join(near, far, _nothing)
+            self._relay.join(near, far)
 
     def failed(self, ident: bytes, words: str) -> None:
         """Take back what `open` promised: the agent says why."""
@@ -111,10 +111,6 @@ class Straight:
                 reset(client)
                 self._complaints.tell(result)
             else:
-                self._relay.join(client, result, _nothing)
+                self._relay.join(client, result)
 
         self._servers.dial(backend, dialled)
-
-
-def _nothing() -> None:
-    """Do nothing: a pair that ended needs no more of us."""

@@ -153,9 +153,13 @@ class _Dialling:
 
 def reset(connection: socket.socket) -> None:
     """Close so that the other side sees an error and not an end."""
-    if connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    reset_on_close(connection)
     connection.close()
+
+
+def reset_on_close(connection: socket.socket) -> None:
+    """Have `close` send RST; a unix socket knows none, and does as always."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def introduce(

@@ -9,8 +9,8 @@ Runs on both sides of a session: standard library of Python 3.6 only.
 import errno
 import select
 import socket
-import struct
 
+from vscadmin.proxy.link import reset_on_close
 from vscadmin.proxy.loop import READ, WRITE
 
 TYPE_CHECKING = False
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _NO_SPLICE = (errno.EINVAL, errno.ENOSYS, errno.EPERM)  # not this socket, or not here at all
 _SHORT = 1 << 12  # bytes: who says no more at once is talking, who says more sends a stream
 _LAST_TURNS = 64  # chunks: more than a receive buffer holds, tcp(7)
-_RESET = struct.pack("ii", 1, 0)  # struct linger: close(2) sends RST, socket(7)
 
 
 class Pair:
@@ -62,7 +61,7 @@ class Pair:
         """End it; both sides see a reset (that of a unix socket: its end)."""
         if self.is_open:
             for end in self._ends:
-                end.reset_on_close()
+                reset_on_close(end.socket)
             self.close()
 
     def fail(self) -> None:
@@ -115,10 +114,6 @@ class _End:
         elif mask != self._mask:
             self._loop.change(self._fd, mask)
         self._mask = mask
-
-    def reset_on_close(self) -> None:
-        """Have `close` send RST; a unix socket knows none, and does as always."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def close(self) -> None:
         """Let go of the connection, and of what it has said."""

@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from vscadmin.proxy.ask import Asker
 from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.loop import Loop, Timer
-
-TYPE_CHECKING = False  # typing itself would be a tenth of the session's memory
-if TYPE_CHECKING:
-    from typing import Protocol
-else:
-    Protocol = object
 
 _PATIENCE = 10.0  # s an answer may take
 _AGAIN = 1.0  # s until Slurm may know how a job ended that it did not know of before

@@ -64,13 +64,9 @@ class Reach:
 
         def introduced(far: socket.socket, is_proxy: bool) -> None:
             if is_proxy:
-                self._relay.join(near, far, _nothing)
+                self._relay.join(near, far)
             else:  # the client went meanwhile, or it is not the proxy
                 near.close()
                 far.close()
 
         dial(self._loop, self._home, dialled)
-
-
-def _nothing() -> None:
-    """Do nothing: a pair that ended needs no more of us."""

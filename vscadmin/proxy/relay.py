@@ -70,7 +70,12 @@ class Relay:
         """How many pairs there are."""
         return len(self._pairs)
 
-    def join(self, one: socket.socket, other: socket.socket, ended: "Callable[[], None]") -> "Pair":
+    def join(
+        self,
+        one: socket.socket,
+        other: socket.socket,
+        ended: "Callable[[], None]" = lambda: None,
+    ) -> "Pair":
         """Carry bytes between two connected non-blocking sockets until both ways have ended.
 
         The sockets are the relay's from now on. *ended* is called once, when both are closed.

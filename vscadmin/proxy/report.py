@@ -25,6 +25,11 @@ class Report:
         self._written: dict[str, int | str] = {}
         self._look()
 
+    @property
+    def path(self) -> str:
+        """Where the status file is, or will be."""
+        return self._file.path
+
     def set(self, **fields: int | str) -> None:
         """Note what became known, and write it."""
         self._fields |= fields

@@ -88,6 +88,7 @@ class Session:
         Signals(self._loop, callbacks)
         self._children.add(self._launcher.pid, self._ending.launcher_ended)
         self._guardian = Guardian(self._launch.environment)
+        self._guardian.remove(os.fsencode(self._report.path))
         self._journal.info(f"launcher: {' '.join(self._launch.command)}")
         for line in self._launch.notes:
             self._journal.tell(line)
@@ -248,7 +249,7 @@ class Session:
             ways = self._ways
             assert ways is not None  # noqa: S101 - there is output only after it was set
             try:
-                self._listeners[announced] = Listener(
+                listener = Listener(
                     self._loop,
                     self._bind_for(announced),
                     self._launch.backlog,
@@ -258,7 +259,11 @@ class Session:
             except ListenError as error:
                 self._ending.fail(f"no listener for the editor: {error}")
                 return _NOWHERE
-        return self._found_at(self._listeners[announced])
+            self._listeners[announced] = listener
+            if isinstance(listener.address, bytes):
+                self._guardian.remove(listener.address)
+        where = self._listeners[announced].address
+        return Unix(where) if isinstance(where, bytes) else Tcp(*where)
 
     def _bind_for(self, announced: Backend) -> tuple[str, int] | None:
         """Return where to listen; None is a unix socket in a directory of ours."""
@@ -266,13 +271,6 @@ class Session:
             return None
         is_first = not any(isinstance(each, Tcp) for each in self._listeners)
         return self._launch.listen_host, self._launch.listen_port if is_first else 0
-
-    def _found_at(self, listener: Listener) -> Backend:
-        where = listener.address
-        if not isinstance(where, bytes):
-            return Tcp(*where)
-        self._guardian.remove(where)
-        return Unix(where)
 
     def _dialled_as(self, announced: Backend) -> link.Backend | None:
         if isinstance(self._ways, ThroughAgent):

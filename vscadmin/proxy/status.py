@@ -49,6 +49,7 @@ class StatusFile:
         self._pid = os.getpid()
         self._start_ticks = start_ticks(self._pid)
         self._name = f"{self._pid}-{self._start_ticks}"
+        self.path = os.path.join(self._directory, self._name)
         self._session = session
         self._has_swept = False
 
@@ -78,7 +79,7 @@ class StatusFile:
     def remove(self) -> None:
         """Take the file away, and the directory after the last one."""
         try:
-            os.unlink(os.path.join(self._directory, self._name))
+            os.unlink(self.path)
             os.rmdir(self._directory)
         except OSError:
             return  # never written, or another session's is there

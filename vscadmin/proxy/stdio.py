@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vscadmin.proxy.boot import Hello, HelloReader, TrailerReader
 from vscadmin.proxy.journal import Journal
@@ -11,8 +11,7 @@ from vscadmin.proxy.loop import Loop
 from vscadmin.proxy.rewrite import Announced, Announcements, Backend, Event, Forward
 from vscadmin.proxy.stream import Flow, Outlet
 
-TYPE_CHECKING = False  # typing itself would be a tenth of the session's memory
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # direct mode only
     from vscadmin.proxy.binding import Binding
 
 
@@ -23,8 +22,8 @@ class Callbacks(NamedTuple):
     """The step said hello."""
     port: Callable[[int], None]
     """The agent listens there, in direct mode."""
-    listen: Callable[[Backend], Backend | None]
-    """A server was announced: where the client finds it; None leaves the line as it is."""
+    listen: Callable[[Backend], Backend]
+    """A server was announced: where the client finds it."""
     gone: Callable[[], None]
     """The client is gone: nobody reads stdout any more."""
     stderr: Callable[[bytes], bytes]
