@@ -17,7 +17,7 @@ def page_of(merged: Merged, now: float) -> Page:
         title="Remote-editor servers of the fleet",
         made_at=now,
         nodes=tuple(_node(each, times[each.node]) for each in merged.nodes),
-        servers=tuple(_server(tree, times[tree["node"]], now) for tree in merged.trees),
+        servers=tuple(_server(tree, times[tree["node"]]) for tree in merged.trees),
         notes=tuple(f"Incomplete: {each.node}: {each.words}" for each in merged.missing),
     )
 
@@ -35,8 +35,7 @@ def _node(heard: Heard, seen_at: float | None) -> Node:
     )
 
 
-def _server(tree: dict[str, Any], seen_at: float | None, now: float) -> Server:
-    started = moment_of(tree["started"])
+def _server(tree: dict[str, Any], seen_at: float | None) -> Server:
     return Server(
         node=tree["node"],
         user=owner_of(tree),
@@ -44,7 +43,7 @@ def _server(tree: dict[str, Any], seen_at: float | None, now: float) -> Server:
         product=tree["product"],
         state=tree["state"],
         since=None if tree["since"] is None else moment_of(tree["since"]),
-        started_at=now if started is None else started,
+        started_at=moment_of(tree["started"]),
         orphan=tree["orphan"],
         processes=tree["processes"],
         rss=tree["rss_bytes"],

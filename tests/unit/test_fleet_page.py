@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.builders import NOW
 from tests.pages import HOSTILE, texts
-from vscadmin.cli.html_fleet import page_of_fleet
+from vscadmin.cli.fleet_page import page_of
 from vscadmin.escape import printable
 from vscadmin.fleet.answers import Heard, Outcome
 from vscadmin.fleet.merge import heard_report, merge
@@ -61,7 +61,7 @@ def answer(node: str, *trees: dict[str, Any]) -> Heard:
 
 
 def test_a_tree_of_a_report_is_a_row_with_all_of_it() -> None:
-    (row,) = page_of_fleet(merge([answer("login01", tree())]), NOW).servers
+    (row,) = page_of(merge([answer("login01", tree())]), NOW).servers
     assert row == Server(
         node="login01",
         user="ada",
@@ -81,25 +81,25 @@ def test_a_tree_of_a_report_is_a_row_with_all_of_it() -> None:
 
 
 def test_a_node_says_by_which_policy_it_judged() -> None:
-    (node,) = page_of_fleet(merge([answer("login01")]), NOW).nodes
+    (node,) = page_of(merge([answer("login01")]), NOW).nodes
     assert node == Node("login01", NOW, 900, "/etc/vscadmin/policy.toml", "notify")
 
 
 def test_a_node_that_did_not_answer_is_on_the_page_with_its_reason() -> None:
     silent = Heard("login02", Outcome.SILENT, "did not answer in time")
-    page = page_of_fleet(merge([answer("login01", tree()), silent]), NOW)
+    page = page_of(merge([answer("login01", tree()), silent]), NOW)
     assert page.nodes[1] == Node("login02", None, problem="did not answer in time")
     assert "1 node did not answer: login02" in texts(render(page), "p")
 
 
 def test_moments_that_are_none_are_not_known() -> None:
-    page = page_of_fleet(merge([answer("login01", tree(since=None, started="soon"))]), NOW)
+    page = page_of(merge([answer("login01", tree(since=None, started="soon"))]), NOW)
     assert (page.servers[0].since, page.servers[0].started_at) == (None, None)
     assert texts(render(page), "td").count("?") == 2
 
 
 def test_what_a_hostile_node_says_is_text() -> None:
     trees = [tree(user=word, command=word, rule=word, product=word) for word in HOSTILE]
-    html = render(page_of_fleet(merge([answer("login01", *trees)]), NOW))
+    html = render(page_of(merge([answer("login01", *trees)]), NOW))
     assert sorted(texts(html, "code")) == sorted(printable(word) for word in HOSTILE)
     assert len(texts(html, "script")) == 1
