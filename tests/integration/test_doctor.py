@@ -19,8 +19,8 @@ from tests.stores import new, run
 from vscadmin.cleanup.lock import note_turned_away
 from vscadmin.cleanup.records import Outcome
 from vscadmin.cli import doctor_cleanup
-from vscadmin.cli.checks import within
 from vscadmin.cli.main import cli
+from vscadmin.deadline import within
 from vscadmin.procs.machine import parse_mounts
 
 MAIL = 'from = "x@example.edu"\naddress = "{user}@example.edu"\n'

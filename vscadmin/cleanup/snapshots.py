@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +16,7 @@ from typing import TypeVar
 from vscadmin.cleanup import snapshot_json
 from vscadmin.cleanup.peers import Peer
 from vscadmin.cleanup.snapshot_json import NODE, SnapshotError
+from vscadmin.deadline import within
 from vscadmin.errors import ConfigError
 from vscadmin.escape import printable
 from vscadmin.trust import doubts, open_trusted
@@ -147,21 +147,8 @@ def _put(path: str, data: bytes) -> None:
 
 
 def _within(seconds: float, directory: str, work: Callable[[], Found]) -> Found:
-    """Return what *work* does; a thread of its own, as a dead file system interrupts nothing."""
-    done: list[Found] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            done.append(work())
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not done:
-        raise SharedDirectoryError(f"{directory}: no answer within {seconds:.0f} s")
-    return done[0]
+    """Return what *work* does; the *directory* may be of a file system that hangs."""
+    try:
+        return within(seconds, work)
+    except TimeoutError as error:
+        raise SharedDirectoryError(f"{directory}: {error}") from error

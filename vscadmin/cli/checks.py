@@ -1,15 +1,11 @@
-"""What a check of doctor is, and how long it may take."""
+"""What a check of doctor is."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from vscadmin.errors import Exit
-
-Found = TypeVar("Found")
 
 
 class Grade(StrEnum):
@@ -27,28 +23,3 @@ class Check(NamedTuple):
     grade: Grade
     words: str
     code: Exit = Exit.DONE
-
-
-def within(seconds: float, look: Callable[[], Found]) -> Found:
-    """Return what *look* does; raises TimeoutError after *seconds*, and what *look* raises.
-
-    A thread of its own: a name server that does not answer, or a file system that is gone,
-    cannot be interrupted otherwise.
-    """
-    found: list[Found] = []
-    failed: list[Exception] = []
-
-    def run() -> None:
-        try:
-            found.append(look())
-        except Exception as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not found:
-        raise TimeoutError(f"no answer within {seconds:.0f} s")
-    return found[0]

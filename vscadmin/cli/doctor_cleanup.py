@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from vscadmin.cleanup.lock import OFTEN, turned_away
 from vscadmin.cleanup.records import Run
-from vscadmin.cli.checks import Check, Grade, within
+from vscadmin.cli.checks import Check, Grade
 from vscadmin.cli.past import stored
+from vscadmin.deadline import within
 from vscadmin.errors import (
     ConfigError,
     Exit,

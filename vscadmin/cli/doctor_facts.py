@@ -10,10 +10,10 @@ from typing import Any
 
 from vscadmin.cleanup.records import Run
 from vscadmin.cli.as_json import moment
-from vscadmin.cli.checks import within
 from vscadmin.cli.doctor_proxy import PROXY_FILE
 from vscadmin.cli.past import stored
 from vscadmin.cli.survey import DEFAULT_POLICY, load_policy
+from vscadmin.deadline import within
 from vscadmin.errors import ConfigError, VscadminError
 from vscadmin.policy.settings import Policy
 from vscadmin.proxy import site

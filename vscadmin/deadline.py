@@ -1,0 +1,33 @@
+"""Waiting for what may never answer: a name server, a file system that is gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+
+def within(seconds: float, look: Callable[[], Found]) -> Found:
+    """Return what *look* does; raises TimeoutError after *seconds*, and what *look* raises.
+
+    A thread of its own: who hangs in the kernel cannot be interrupted otherwise.
+    """
+    found: list[Found] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(look())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if not found:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    return found[0]
