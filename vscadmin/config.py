@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields, is_dataclass
 from datetime import date
-from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -15,7 +14,7 @@ from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
-from vscadmin.errors import ConfigError
+from vscadmin.errors import ConfigError, shown, suggestion
 from vscadmin.policy.quiet import QuietHours, first_allowed, parse_quiet_hours
 from vscadmin.policy.rules import conditions
 from vscadmin.policy.settings import (
@@ -82,20 +81,10 @@ def check_products(
         if product in report_only:
             problems.append(f'{source}: {key}: "{product}" is only reported, no rule can act on it')
         elif product not in known:
-            hint = _suggestion(product, known)
+            hint = suggestion(product, known)
             problems.append(f'{source}: {key}: "{product}" is no product of the catalogue{hint}')
     if problems:
         raise ConfigError(tuple(problems))
-
-
-def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _suggestion(word: str, known: Collection[str]) -> str:
-    close = get_close_matches(word, known, 1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 # What is structured how. Nothing is converted silently: cattrs alone would read the
@@ -105,7 +94,7 @@ def _suggestion(word: str, known: Collection[str]) -> str:
 def _strict(kind: type[T], wanted: str) -> Callable[[Any, Any], T]:
     def structure(value: Any, _type: Any) -> T:
         if type(value) is not kind:
-            raise ValueError(f"must be {wanted}, not {_shown(value)}")
+            raise ValueError(f"must be {wanted}, not {shown(value)}")
         return value
 
     return structure
@@ -121,28 +110,28 @@ def _parsed(parse: Callable[[str], Any], example: str) -> Hook:
 
 def _count(value: Any, _type: Any) -> int:
     if type(value) is not int or value < 1:
-        raise ValueError(f"must be a whole number from 1 on, not {_shown(value)}")
+        raise ValueError(f"must be a whole number from 1 on, not {shown(value)}")
     return value
 
 
 def _glob(value: Any, kind: Any) -> str:
     text = _string(value, kind)
     if not text or "/" in text:
-        raise ValueError(f'must be a pattern for a program\'s name ("tmux*"), not {_shown(text)}')
+        raise ValueError(f'must be a pattern for a program\'s name ("tmux*"), not {shown(text)}')
     return text
 
 
 def _date(value: Any, _type: Any) -> date:
     if type(value) is not date:
-        raise ValueError(f"must be a date without quotes (2027-01-31), not {_shown(value)}")
+        raise ValueError(f"must be a date without quotes (2027-01-31), not {shown(value)}")
     return value
 
 
 def _choice(value: Any, kind: type[StrEnum]) -> StrEnum:
     choices = [str(each) for each in kind]
     if value not in choices:
-        hint = _suggestion(str(value), choices)
-        raise ValueError(f"{_shown(value)} is not one of {', '.join(choices)}{hint}")
+        hint = suggestion(str(value), choices)
+        raise ValueError(f"{shown(value)} is not one of {', '.join(choices)}{hint}")
     return kind(value)
 
 
@@ -204,7 +193,7 @@ def _problems(error: BaseException, path: Path) -> Iterator[str]:
         known = [SPELLED.get(each.name, each.name) for each in fields(error.cl)]
         for extra in sorted(error.extra_fields):
             where = ".".join((*path, extra))
-            yield f"{where}: unknown key{_suggestion(extra, known)}"
+            yield f"{where}: unknown key{suggestion(extra, known)}"
     elif isinstance(error, KeyError):
         yield f"{key}: is missing"
     else:

@@ -1,7 +1,11 @@
-"""Every expected failure and its exit code. Anything else that is raised is a bug (exit 1)."""
+"""Every expected failure, its exit code, and words for what is wrong.
+
+Anything else that is raised is a bug (exit 1).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import IntEnum
 
 
@@ -94,3 +98,17 @@ class TimeOverError(VscadminError):
     """A run took longer than the policy allows; what it had begun is recorded."""
 
     exit_code = Exit.INCOMPLETE
+
+
+def shown(value: object) -> str:
+    """Return *value* as a problem shows it: quoted if it is a string, and not too long."""
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """Return what to put after an unknown *word*: the known one that is most like it, or ""."""
+    from difflib import get_close_matches  # noqa: PLC0415 - 3 ms, and only of use in an error
+
+    close = get_close_matches(word, known, 1)
+    return f'; did you mean "{close[0]}"?' if close else ""

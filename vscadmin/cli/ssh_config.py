@@ -13,10 +13,9 @@ import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
-from vscadmin.errors import ConfigError, UsageError
+from vscadmin.errors import ConfigError, UsageError, suggestion
 from vscadmin.escape import printable
 from vscadmin.proxy import hosts, site, slurm_args
-from vscadmin.proxy.schema import suggestion
 from vscadmin.proxy.settings import DEFAULT, ProxySettings, parse
 
 QUEUE = "5m"  # what an editor waits for a job by default: its own 15 s end before the queue does

@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from vscadmin.errors import ConfigError, UsageError
+from vscadmin.errors import ConfigError, UsageError, suggestion
 from vscadmin.proxy import flags, slurm_args
-from vscadmin.proxy.schema import suggestion
 
 PROGRAM = "vscode-shell-proxy"
 

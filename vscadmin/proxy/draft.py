@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vscadmin.errors import ConfigError, UsageError
+from vscadmin.errors import ConfigError, UsageError, suggestion
 from vscadmin.proxy import slurm_args
 from vscadmin.proxy.arguments import PROGRAM, Asked
 from vscadmin.proxy.launch import BOOT
 from vscadmin.proxy.limits import excesses
-from vscadmin.proxy.schema import suggestion
 from vscadmin.proxy.settings import Profile, ProxySettings
 from vscadmin.proxy.slurm_args import Option, is_held_back
 

@@ -13,10 +13,9 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from vscadmin.errors import VscadminError
+from vscadmin.errors import VscadminError, shown
 from vscadmin.proxy import plugins
 from vscadmin.proxy.plugins import PluginError, failure
-from vscadmin.proxy.schema import shown
 from vscadmin.sites import Forward, Options, SessionRequest
 
 AddsOption = Callable[[str], Options]

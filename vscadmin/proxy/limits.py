@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from vscadmin.proxy.schema import suggestion
+from vscadmin.errors import suggestion
 from vscadmin.proxy.slurm_args import Option
 from vscadmin.units import DAY, HOUR, MINUTE, format_exact_duration, format_exact_size
 

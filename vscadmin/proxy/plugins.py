@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from vscadmin import sites
-from vscadmin.errors import ConfigError
+from vscadmin.errors import ConfigError, shown, suggestion
 from vscadmin.escape import printable
-from vscadmin.proxy.schema import Each, Named, Reader, boolean, shown, string, suggestion
+from vscadmin.proxy.schema import Each, Named, Reader, boolean, string
 from vscadmin.trust import open_trusted
 
 if TYPE_CHECKING:

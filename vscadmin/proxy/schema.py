@@ -6,8 +6,10 @@ A small validator of our own, because every session pays for it: docs/adr/0007.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vscadmin.errors import shown, suggestion
 
 if TYPE_CHECKING:  # aliases cost a millisecond
     from typing import TypeAlias
@@ -87,20 +89,6 @@ class Reader:
             return value
         self.problems.append(f"{path}: must be {wanted}, not {shown(value)}")
         return kind()
-
-
-def shown(value: Any) -> str:
-    """Return *value* as a problem shows it: quoted if it is a string, and not too long."""
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def suggestion(word: str, known: Collection[str]) -> str:
-    """Return what to put after an unknown *word*: the known one that is most like it, or ""."""
-    from difflib import get_close_matches  # noqa: PLC0415 - 3 ms, and only of use in an error
-
-    close = get_close_matches(word, known, 1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def string(value: Any) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vscadmin.errors import ConfigError
+from vscadmin.errors import ConfigError, suggestion
 from vscadmin.proxy import slurm_args
 from vscadmin.proxy.launch import DIRECT, RELAY
 from vscadmin.proxy.limits import Limits, excesses
@@ -20,7 +20,6 @@ from vscadmin.proxy.schema import (
     count,
     parsed,
     string,
-    suggestion,
 )
 from vscadmin.units import parse_duration, parse_size
 

@@ -6,8 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from vscadmin.errors import ConfigError
-from vscadmin.proxy.schema import suggestion
+from vscadmin.errors import ConfigError, suggestion
 from vscadmin.proxy.settings import DEFAULT, ProxySettings, parse
 from vscadmin.trust import doubts
 
