@@ -104,7 +104,7 @@ def digest_values(digest: Digest, author: Author) -> dict[str, object]:
         "told": len({each.user for each in delivered}),
         "ended": results.count(Result.ENDED),
         "problems": len(_problems(digest)),
-        "sections": [each._asdict() for each in _bounded(_sections(digest))],
+        "sections": [each._asdict() for each in bounded(_sections(digest))],
     }
 
 
@@ -136,7 +136,8 @@ def _sections(digest: Digest) -> Iterable[Section]:
     yield Section("Exemptions that end soon", tuple(exempt))
 
 
-def _bounded(sections: Iterable[Section]) -> Iterable[Section]:
+def bounded(sections: Iterable[Section]) -> Iterable[Section]:
+    """Leave out what is empty, and the lines there is no room for; those are counted."""
     room = MOST_LINES
     for title, lines, _ in sections:
         shown = tuple(printable(line, _LONGEST) for line in lines[:room])
@@ -181,7 +182,7 @@ def refusal_values(
         f"{_printable_owner(each)} pid {each.tree.root.pid}: {each.tree.title}, rule {each.rule}"
         for each in due
     )
-    (shown,) = _bounded([Section("", lines)]) if lines else (Section("", ()),)
+    (shown,) = bounded([Section("", lines)]) if lines else (Section("", ()),)
     return {
         "host": printable(author.host),
         "started": local_time(run.started_at),

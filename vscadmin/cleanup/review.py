@@ -10,14 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vscadmin.cleanup.digest import MOST_LINES, Section
+from vscadmin.cleanup.digest import Section, bounded
 from vscadmin.cleanup.letters import local_time, plain
 from vscadmin.cleanup.records import Delivery, Notice, Outcome, Result, Run, Termination
 from vscadmin.escape import printable
 from vscadmin.policy.settings import Exemption
 from vscadmin.units import counted, format_duration, format_moment, format_size
-
-_LONGEST = 300  # characters of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ def text(review: Review) -> str:
     """Return the digest: sums, then sections, what needs an admin first."""
     span = f"{local_time(review.begin)} to {local_time(review.end)}"
     lines = [f"vscadmin on {review.host}, {span}", "", *_sums(review)]
-    for section in _bounded(_sections(review)):
+    for section in bounded(_sections(review)):
         lines += ["", section.title, *(f"- {line}" for line in section.lines)]
         if section.more:
             lines.append(f"- and {section.more} more")
@@ -194,13 +192,3 @@ def _told_by_user(told: Iterable[Notice]) -> Iterator[str]:
         servers = counted(len({each.identity for each in notices}), "server")
         last = format_moment(max(each.created_at for each in notices))
         yield f"{user}: {servers}, last {last}"
-
-
-def _bounded(sections: Iterable[Section]) -> Iterator[Section]:
-    """Leave out what is empty, and the lines there is no room for; those are counted."""
-    room = MOST_LINES
-    for title, lines, _ in sections:
-        shown = tuple(printable(line, _LONGEST) for line in lines[:room])
-        room -= len(shown)
-        if lines:
-            yield Section(title, shown, len(lines) - len(shown))
