@@ -10,9 +10,11 @@ import json
 import os
 import sys
 import tempfile
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 from benchmarks.stopwatch import Laps, race
+from benchmarks.verdict import Target, judged
 
 NODES, TREES = 1000, 50  # and as many trees on each
 MOST_SECONDS, MOST_MEMORY = 5.0, 300.0  # MB, of 10^6 bytes
@@ -20,19 +22,6 @@ _ROUNDS = 3
 _NOW = 1_790_000_000.0
 _USERS = 2000
 _KINDS = ("snapshots", "reports")
-
-
-class Target(NamedTuple):
-    """One number that has a limit."""
-
-    name: str
-    value: float
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        """Whether it is within the limit."""
-        return self.value <= self.limit
 
 
 def main() -> int:
@@ -48,18 +37,15 @@ def main() -> int:
 
 def _judge(results: dict[str, Laps]) -> int:
     print(f"{NODES:,} nodes, {NODES * TREES:,} servers; quickest of {_ROUNDS} rounds, median CPU.")
-    print(f"{'target':<40}{'is':>8}{'limit':>8}")
-    missed = 0
-    for kind, laps in results.items():
-        for each in (
-            Target(f"{kind}: wall, s", laps.least_wall, MOST_SECONDS),
-            Target(f"{kind}: CPU, s", laps.cpu, MOST_SECONDS),
-            Target(f"{kind}: peak memory, MB", laps.peak / 1e6, MOST_MEMORY),
-        ):
-            verdict = "met" if each.met else "MISSED"
-            missed += not each.met
-            print(f"{each.name:<40}{each.value:8.2f}{each.limit:8.2f}  {verdict}")
-    return 1 if missed else 0
+    words, are_met = judged(each for kind, laps in results.items() for each in _targets(kind, laps))
+    print(words)
+    return 0 if are_met else 1
+
+
+def _targets(kind: str, laps: Laps) -> Iterator[Target]:
+    yield Target(f"{kind}: wall, s", laps.least_wall, MOST_SECONDS)
+    yield Target(f"{kind}: CPU, s", laps.cpu, MOST_SECONDS)
+    yield Target(f"{kind}: peak memory, MB", laps.peak / 1e6, MOST_MEMORY)
 
 
 def write_snapshots(folder: str, nodes: int = NODES) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from benchmarks.stopwatch import Laps
@@ -65,10 +65,15 @@ def table(size: int, laps: Mapping[str, Laps]) -> str:
 
 def judgement(results: Results) -> tuple[str, bool]:
     """Return every target in words, and whether all are met."""
-    judged = list(targets(results))
+    return judged(targets(results))
+
+
+def judged(wanted: Iterable[Target]) -> tuple[str, bool]:
+    """Return targets in words, and whether all are met."""
+    wanted = list(wanted)
     lines = [f"{'target':<40}{'is':>8}{'limit':>8}"]
     lines += [
         f"{each.name:<40}{each.value:8.2f}{each.limit:8.2f}  {'met' if each.met else 'MISSED'}"
-        for each in judged
+        for each in wanted
     ]
-    return "\n".join(lines), all(each.met for each in judged)
+    return "\n".join(lines), all(each.met for each in wanted)

@@ -6,26 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.jobs import job
 from vscadmin.cli.session_list import Session, sessions
 from vscadmin.proxy.statuses import Status
 from vscadmin.slurm.job import Job
 
 NOW = 1_795_280_000
-JOB = Job(
-    id=12,
-    user="alice",
-    uid=20001,
-    name="vscode-shell-proxy",
-    comment="vscode-shell-proxy 0123abcd login1:77",
-    state="RUNNING",
-    reason="None",
-    partition="devel",
-    node="c1",
-    time_limit=7200,
-    submit=NOW - 700,
-    start=NOW - 600,
-    end=NOW + 6600,
-)
+JOB = job(submit=NOW - 700, start=NOW - 600, end=NOW + 6600)
 STATUS = Status(
     uid=20001,
     session="0123abcd",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.jobs import job
 from vscadmin.errors import Exit
 from vscadmin.slurm.bindings import PySlurm
 from vscadmin.slurm.fields import duration, moment
@@ -20,21 +21,7 @@ from vscadmin.slurm.scheduler import SchedulerError
 from vscadmin.slurm.squeue import Squeue
 
 MARK = "0123456789abcdef"
-JOB = Job(
-    id=12,
-    user="alice",
-    uid=20001,
-    name="vscode-shell-proxy",
-    comment="vscode-shell-proxy 0123abcd login1:77",
-    state="RUNNING",
-    reason="None",
-    partition="devel",
-    node="c1",
-    time_limit=7200,
-    submit=1_795_276_800,
-    start=1_795_276_801,
-    end=1_795_284_001,
-)
+JOB = job()
 FIELDS = (
     *("12", "alice", "20001", "RUNNING", "None", "devel", "c1", "2:00:00"),
     *("1795276800", "1795276801", "1795284001", JOB.name, JOB.comment),
