@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from vscadmin.proxy.carrier import Splice
 
 CHUNK = 1 << 19
-"""Bytes moved at once for one connection. Each piece has a cost of its own, so that 256 KiB
-take half as much CPU again; 1 MiB uses up a user's quota of pipes, pipe(7), twice as fast."""
+"""Bytes moved at once for one connection: docs/adr/0011. Each piece has a cost of its own; 1 MiB
+uses up a user's quota of pipes, pipe(7), twice as fast."""
 
 _SHARED_CHUNK = 1 << 14  # while others talk: 10 µs, which they do not notice
 _TALK = 0.01  # s after a short message; the next one follows an answer
