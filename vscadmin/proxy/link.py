@@ -94,11 +94,11 @@ def dial(
 ) -> None:
     """Connect without waiting; *dialled* gets the non-blocking socket, or why there is none."""
     try:
-        made = socket.socket(backend.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        made = socket.socket(backend.family, kind)
     except OSError as error:  # EMFILE
         dialled(error)
         return
-    made.setblocking(False)
     try:
         code = made.connect_ex(backend.address)
     except OSError as error:  # a path or a host that cannot be one

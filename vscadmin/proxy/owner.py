@@ -14,21 +14,23 @@ _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
 _REQUEST = 1  # NLM_F_REQUEST, linux/netlink.h
 _LONGEST = 4096  # bytes: an answer without attributes has 88, an error repeats the request
 
-# linux/netlink.h: struct nlmsghdr
+# struct nlmsghdr, linux/netlink.h; behind it inet_diag_req_v2 up to its sockid, linux/inet_diag.h
 _HEADER = struct.Struct("=IHHII")
-# linux/inet_diag.h: struct inet_diag_req_v2 up to its inet_diag_sockid; that one up to its cookie
-_REQUEST_V2 = struct.Struct("=BBBxI")
+_QUESTION = struct.Struct("=IHHIIBBBxI")
+# struct inet_diag_sockid: ports and addresses, and then interface and cookie: any
 _ENDS = struct.Struct("!HH16s16s")
-_NO_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, INET_DIAG_NOCOOKIE
+_ANY = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # INET_DIAG_NOCOOKIE
+_ASKED = _QUESTION.size + _ENDS.size + len(_ANY)
 # struct inet_diag_msg: family, state, timer, retrans; its sockid; expires, queues, uid, inode
 _STATE_AT = _HEADER.size + 1
 _ENDS_AT = _HEADER.size + 4
 _OWNER = struct.Struct("=II")
-_OWNER_AT = _ENDS_AT + _ENDS.size + len(_NO_COOKIE) + 12
+_OWNER_AT = _ENDS_AT + _ENDS.size + len(_ANY) + 12
 _SIZE = _OWNER_AT + _OWNER.size
 
 # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, include/net/tcp_states.h. A client that said all at once and
-# half-closed holds its socket as much as any other; that of one that closed it has inode 0.
+# half-closed holds its socket as much as any other; that of one that closed it has inode 0. See
+# docs/adr/0012.
 _HELD = frozenset((1, 4, 5))
 _ALL = 0xFFFFFFFF
 
@@ -50,11 +52,11 @@ class Owners:
         connection lived before and after the look-up, no other can have been looked up.
         """
         try:
-            if connection.family == socket.AF_UNIX:
+            peer = connection.getpeername()
+            if not isinstance(peer, tuple):
                 return _uid_of_unix_peer(connection)
-            ends = connection.getpeername()[:2], connection.getsockname()[:2]
-            uid = self._look_up(*ends)
-            return uid if connection.getpeername()[:2] == ends[0] else None
+            uid = self._look_up(peer, connection.getsockname())
+            return uid if connection.getpeername() == peer else None
         except (OSError, ValueError, struct.error):
             return None
 
@@ -68,12 +70,11 @@ class Owners:
         """Ask for the socket that calls *peer* its own end; raises OSError."""
         family, ends = _ends(peer, own)
         self._sequence += 1
-        asked = _REQUEST_V2.pack(family, socket.IPPROTO_TCP, 0, _ALL) + ends + _NO_COOKIE
-        size = _HEADER.size + len(asked)
-        answer = self._ask(
-            _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _REQUEST, self._sequence, 0) + asked
-        )
-        return _uid_of(answer, ends)
+        question = _QUESTION.pack(
+            _ASKED, _SOCK_DIAG_BY_FAMILY, _REQUEST, self._sequence, 0,
+            family, socket.IPPROTO_TCP, 0, _ALL,
+        )  # fmt: skip
+        return _uid_of(self._ask(question + ends + _ANY), ends)
 
     def _ask(self, message: bytes) -> bytes:
         """Return the kernel's answer: it is there when send(2) returns."""
@@ -95,8 +96,8 @@ class Owners:
 def _ends(peer: tuple[str, int], own: tuple[str, int]) -> tuple[int, bytes]:
     """Return the family in which the kernel looks the two ends up, and the two as it has them."""
     family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
-    theirs, ours = (socket.inet_pton(family, host) for host, _ in (peer, own))
-    if theirs.startswith(_MAPPED):
+    theirs, ours = socket.inet_pton(family, peer[0]), socket.inet_pton(family, own[0])
+    if family == socket.AF_INET6 and theirs.startswith(_MAPPED):
         family = socket.AF_INET
         theirs, ours = theirs[len(_MAPPED) :], ours[len(_MAPPED) :]
     return family, _ENDS.pack(peer[1], own[1], theirs, ours)
