@@ -43,7 +43,7 @@ def main(folder: str) -> int:
 def _race(peers: dict[str, Peer]) -> dict[str, Numbers]:
     """Measure one thing after the other, every relay in turns, after a turn that does not count."""
     measured: dict[str, dict[str, list[float]]] = {name: {} for name in peers}
-    for measure, turns in ((_stream, 5), (_ping_beside_a_stream, 8), (_connections, 12)):
+    for measure, turns in ((_stream, 8), (_ping_beside_a_stream, 8), (_connections, 12)):
         for turn in range(turns + 1):
             for name, peer in peers.items():
                 for field, value in measure(name, peer):
