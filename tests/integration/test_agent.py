@@ -6,14 +6,17 @@ import os
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.integration.step import KEY, Step, login
+from tests.integration.step import KEY, MARK, Step, login
 from tests.run import eventually
 from vscadmin.proxy import boot, wire
 from vscadmin.proxy.link import tcp, unix
+
+CONTROL = wire.greeting(wire.CONTROL)
 
 
 @pytest.fixture
@@ -242,6 +245,25 @@ def test_an_agent_that_nobody_answers_rightly_starts_no_shell(home: Path) -> Non
         assert step.process.wait(5) == 69
         impostor.close()
     assert not (home / "started").exists()
+
+
+def test_strangers_do_not_hold_up_the_proxy_that_dials(home: Path) -> None:
+    """In direct mode the agent listens: more of them than it keeps, and all of them slow."""
+    with Step(login(home)) as step, ExitStack() as strangers:
+        hello = step.hello()
+        order = {"key": KEY, "mark": MARK, "address": "127.0.0.1", "port": 0, "environment": {}}
+        order |= {"shell": (), "forwards": (), "scancel": False}
+        step.send(boot.agent_source(order, hello.python))
+        port = int(step.read_until(b"\n").split()[-1])
+        for said in (b"", b"GET", bytes(wire.GREETING_SIZE), wire.greet(b"x" * 32, CONTROL)) * 6:
+            stranger = strangers.enter_context(socket.create_connection(("127.0.0.1", port)))
+            stranger.sendall(said)
+        strangers.enter_context(socket.create_connection(("127.0.0.1", port))).close()
+        step.control = socket.create_connection(("127.0.0.1", port), 5)
+        step.control.sendall(wire.greet(KEY, CONTROL))
+        assert wire.is_answer(KEY, CONTROL, step.control.recv(wire.PROOF_SIZE, socket.MSG_WAITALL))
+        step.send(b"exit 6\n")
+        assert wire.read_exit(step.frame(wire.EXIT))[0] == 6
 
 
 def test_a_hello_without_an_answer_ends_with_stdin(home: Path) -> None:

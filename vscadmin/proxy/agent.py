@@ -8,6 +8,7 @@ It is sent as source and kept on no disk: standard library of Python 3.6 only.
 """
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 NO_CONTROL = 69  # EX_UNAVAILABLE: proxy and agent did not come together
 _UNUSABLE = (99, 126, 127)  # what the boot script takes for a Python that did not start
 _TOGETHER = 20.0  # s for proxy and agent to come together
-_STRANGER = 1.0  # s to let somebody else hold up the one we wait for
+_STRANGERS = 16  # who have yet to prove the key; more send the oldest away
+_BACKLOG = 128
 _PAUSE = 0.01  # s between two looks at what only takes a moment
 _BUG = 1
 _LONGEST_TRACE = 1 << 14  # bytes
@@ -106,22 +108,61 @@ def _be_dialled(order: Order) -> socket.socket:
     family = socket.AF_INET6 if ":" in order.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.bind((order.address, 0))
-        listener.listen(16)
-        listener.settimeout(_TOGETHER)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
         os.write(1, b"%s %d\n" % (order.mark, listener.getsockname()[1]))
-        end = time.monotonic() + _TOGETHER
+        return _first_proven(order.key, listener)
+
+
+def _first_proven(key: bytes, listener: socket.socket) -> socket.socket:
+    """Return who proves the key first; strangers hold nobody up, however slowly they talk."""
+    heard = {}  # type: dict[socket.socket, bytes]
+    end = time.monotonic() + _TOGETHER
+    try:
         while time.monotonic() < end:
-            connection = listener.accept()[0]
-            connection.settimeout(_STRANGER)
-            try:
-                said = wire.read_greeting(order.key, read_exactly(connection, wire.GREETING_SIZE))
-                if said is not None and said.kind == wire.CONTROL:
-                    connection.sendall(wire.answer(order.key, said))
-                    return connection
-            except OSError:
-                pass
-            connection.close()
+            left = max(0.0, end - time.monotonic())
+            for each in select.select([listener, *heard], (), (), left)[0]:
+                if each is listener:
+                    _let_in(listener, heard)
+                elif each in heard and _has_proven(key, each, heard):
+                    del heard[each]
+                    return each
+    finally:
+        for stranger in heard:
+            stranger.close()
     raise OSError(0, "none of who came was the proxy")
+
+
+def _let_in(listener: socket.socket, heard: "dict[socket.socket, bytes]") -> None:
+    try:
+        newcomer = listener.accept()[0]
+    except OSError:  # it has gone again
+        return
+    if len(heard) == _STRANGERS:
+        _send_away(next(iter(heard)), heard)
+    heard[newcomer] = b""
+
+
+def _has_proven(key: bytes, who: socket.socket, heard: "dict[socket.socket, bytes]") -> bool:
+    """Read on in a greeting, and answer one that proves the key; who cannot is sent away."""
+    try:
+        more = who.recv(wire.GREETING_SIZE - len(heard[who]))
+        heard[who] += more
+        if more and len(heard[who]) < wire.GREETING_SIZE:
+            return False
+        said = wire.read_greeting(key, heard[who])
+        if said is not None and said.kind == wire.CONTROL:
+            who.sendall(wire.answer(key, said))
+            return True
+    except OSError:  # it was reset
+        pass
+    _send_away(who, heard)
+    return False
+
+
+def _send_away(who: socket.socket, heard: "dict[socket.socket, bytes]") -> None:
+    del heard[who]
+    who.close()
 
 
 class Agent:
