@@ -19,18 +19,22 @@ _POWER_OFF: Final = "ip link set inside down; ip link set outside down"
 
 
 @contextmanager
-def link_cut(one: Node, other: Node) -> Iterator[None]:
-    """Lose every packet between two nodes of the inside network; their other links work on.
+def link_cut(one: Node, other: Node, network: str = "inside") -> Iterator[None]:
+    """Lose every packet between two nodes of a network; their other links work on.
 
     Neither is told, as when a cable or a switch dies: each sends to an address that nobody has.
     """
-    _send_nowhere(one, other)
-    _send_nowhere(other, one)
+    ways = [(node, getattr(peer.spec, network)) for node, peer in ((one, other), (other, one))]
+    for node, address in ways:
+        node.run(
+            *("ip", "neigh", "replace", address, "lladdr", _NOBODY),
+            *("nud", "permanent", "dev", network),
+        )
     try:
         yield
     finally:
-        for node, peer in ((one, other), (other, one)):
-            node.run("ip", "neigh", "del", peer.inside, "dev", "inside")
+        for node, address in ways:
+            node.run("ip", "neigh", "del", address, "dev", network)
 
 
 def power_off(node: Node) -> None:
@@ -82,13 +86,6 @@ def task_prolog(node: Node, script: str) -> Iterator[None]:
         yield
     finally:
         node.run("rm", "-f", "/etc/lab/task-prolog")
-
-
-def _send_nowhere(node: Node, peer: Node) -> None:
-    node.run(
-        *("ip", "neigh", "replace", peer.inside, "lladdr", _NOBODY),
-        *("nud", "permanent", "dev", "inside"),
-    )
 
 
 def _set_state(cluster: Cluster, partition: str, state: str) -> None:

@@ -17,6 +17,7 @@ NO_BACKEND = 69
 OF_SSH = 255  # what ssh says when it does not hear how the remote command ended
 KILLED_SECONDS = 10.0
 SIGNALLED_SECONDS = 5.0
+GIVEN_UP_SECONDS = 30.0  # the lab's sshd takes about 10: ClientAlive 2 x 3 s, tcp_retries2
 
 PROXY = ("-f", "vscadmin.cli.shell_proxy")
 SALLOC = ("-x", "salloc")
@@ -144,6 +145,14 @@ class TestEnds:
             with Session(cluster, "alice") as session:
                 await_pending(session)
             nothing_left(cluster, "alice", SIGNALLED_SECONDS)
+
+    def test_a_laptop_without_network_is_given_up_by_sshd_and_its_job_ends(
+        self, cluster: Cluster
+    ) -> None:
+        with Session(cluster, "alice") as session:
+            session.place()
+            with faults.link_cut(cluster.laptop, session.login_node, "outside"):
+                nothing_left(cluster, "alice", GIVEN_UP_SECONDS)
 
     def test_scancel_while_it_waits_is_said(self, cluster: Cluster) -> None:
         with faults.closed(cluster), Session(cluster, "alice") as session:
