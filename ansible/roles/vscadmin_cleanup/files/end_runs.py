@@ -1,8 +1,8 @@
 """End the runs of `vscadmin cleanup` of one installation: end_runs.py PREFIX.
 
-A run waits up to five minutes for its turn; one that acts ends what it has begun. Each is
-told by a descriptor of its own (pidfd_open(2)) that was open before its command line was read:
-no other process can be meant. Prints a line for each; exit status 1 if one does not end.
+A run waits up to five minutes for its turn; one that acts ends what it has begun. Each is told
+by a descriptor of its own (pidfd_open(2)), open before its command line was read for the last
+time: no other process can be meant. Prints a line for each; exit status 1 if one does not end.
 """
 
 import os
@@ -26,24 +26,31 @@ def is_run(pid: int, prefix: str) -> bool:
 
 
 def tell(prefix: str) -> "dict[int, int]":
-    """Send SIGTERM to each run; return their descriptors and pids."""
+    """Send SIGTERM to each run; return their descriptors and pids. Raises OSError."""
     told = {}
     for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
         try:
+            if not is_run(pid, prefix):
+                continue
             fd = os.pidfd_open(pid)
-            if is_run(pid, prefix):
+            if is_run(pid, prefix):  # still, and from now on it can be nobody else
                 signal.pidfd_send_signal(fd, signal.SIGTERM)
                 told[fd] = pid
             else:
                 os.close(fd)
-        except OSError:  # it has gone
+        except (FileNotFoundError, ProcessLookupError):  # it has gone
             continue
     return told
 
 
 def main() -> int:
     """Tell them, and wait until they have ended."""
-    left = tell(os.path.realpath(sys.argv[1]))
+    try:
+        left = tell(os.path.realpath(sys.argv[1]))
+    except OSError as error:
+        why = f"pidfd_open(2): {error.strerror}"
+        print(f"a run of cleanup cannot be ended ({why}): try again after it", file=sys.stderr)
+        return 1
     for pid in left.values():
         print(f"pid {pid} was told to end")
     end = time.monotonic() + _SECONDS
