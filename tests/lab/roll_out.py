@@ -30,6 +30,7 @@ _BUNDLE_OF: Final = (*_SOURCES, ".ci/constraints.txt", "ansible/bundle.sh")
 _SECONDS: Final = 240
 _RECAP: Final = re.compile(r"(?m)^(\w+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)")
 _BARE: Final = """
+rm -f /etc/pip.conf
 umount /opt/vscadmin && rmdir /opt/vscadmin
 rm /usr/local/bin/vscadmin /usr/local/bin/vscode-shell-proxy
 """
@@ -110,7 +111,7 @@ class Controller:
 
 
 def strip(node: Node) -> None:
-    """Take from *node* the software that the lab shows to every one."""
+    """Take from *node* the software that the lab shows to every one, and the machine's index."""
     node.run("sh", "-ec", _BARE)
 
 
@@ -152,6 +153,19 @@ def bundle_of(checkout: Path, target: Path) -> Path:
     wheels = sorted(target.glob("*.whl"))
     sums = (f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}\n" for each in wheels)
     (target / "SHA256SUMS").write_text("".join(sums))
+    return target
+
+
+def index_of(*bundles: Path, target: Path) -> Path:
+    """Lay out in *target* the pages of a package index (PEP 503) with the wheels of *bundles*.
+
+    A directory's listing by a web server is the page of a project.
+    """
+    wheels = {wheel.name: wheel for each in bundles for wheel in each.glob("*.whl")}
+    for name, wheel in wheels.items():
+        project = re.sub("[-_.]+", "-", name.partition("-")[0]).lower()
+        (target / project).mkdir(exist_ok=True, parents=True)
+        (target / project / name).symlink_to(wheel)
     return target
 
 

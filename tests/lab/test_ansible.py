@@ -5,6 +5,7 @@ Both login nodes begin without vscadmin, and end without it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -21,11 +22,12 @@ from tests.lab.editor import Editor
 from tests.lab.errors import LabError
 from tests.lab.node import Node
 from tests.lab.remote_ssh.scripts import Layout
-from tests.lab.roll_out import Controller, bundle, bundle_of, sources, strip
+from tests.lab.roll_out import Controller, bundle, bundle_of, index_of, sources, strip
 from tests.lab.session import COMMAND
 from vscadmin.version import __version__
 
-NEXT = "9.1.0"
+NEXT, LATER, UNBUILT = "9.1.0", "9.2.0", "9.3.0"
+INSTALLED = f"/opt/vscadmin/{LATER}/INSTALLED"
 POLICY = "/etc/vscadmin/policy.toml"
 PROXY = "/etc/vscadmin/proxy.toml"
 ONE = ("--limit", "login1")
@@ -121,6 +123,19 @@ def files(node: Node) -> set[str]:
     return set(node.run("sh", "-c", FILES, check=False).stdout.splitlines())
 
 
+def source(name: str, path: Path) -> dict[str, str]:
+    return {"vscadmin_source": name, "vscadmin_source_path": str(path)}
+
+
+def wheel(bundle: Path) -> Path:
+    (found,) = bundle.glob("vscadmin-*.whl")
+    return found
+
+
+def sha256(bundle: Path) -> str:
+    return hashlib.sha256(wheel(bundle).read_bytes()).hexdigest()
+
+
 def versions(node: Node) -> set[str]:
     return set(node.run("ls", "-A", "/opt/vscadmin").stdout.split()) - {"current"}
 
@@ -140,18 +155,45 @@ def asking(node: Node, answers: Path) -> Iterator[None]:
             user.kill()
 
 
-@contextmanager
-def wheels_on_campus(controller: Controller, folder: Path) -> Iterator[list[str]]:
-    """Offer the wheels of *folder* by HTTP on the laptop; yield what pip needs to be told."""
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle of LATER."""
+    folder = tmp_path_factory.mktemp("later")
+    return bundle_of(sources(folder / "checkout", LATER), folder / "bundle")
+
+
+@pytest.fixture(scope="module")
+def index(
+    controller: Controller, later: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
+    """Serve a package index on the campus, the only one that nodes reach; lend pip's settings."""
+    pages = index_of(bundle(), later, target=tmp_path_factory.mktemp("index"))
+    (pages / "vscadmin" / f"vscadmin-{UNBUILT}.tar.gz").touch()
     address = controller.cluster.laptop.spec.outside
-    server = ["python3", "-m", "http.server", "--bind", address, "--directory", str(folder), "8000"]
-    command = [*controller.on_campus(), *server]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    server = ["python3", "-um", "http.server", "--bind", address, "--directory", str(pages), "8000"]
+    command, quiet = [*controller.on_campus(), *server], subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet) as process:
         try:
-            links = f"--find-links=http://{address}:8000/"
-            yield ["--no-index", links, f"--trusted-host={address}"]
+            assert process.stdout
+            assert process.stdout.readline().startswith(b"Serving HTTP"), "it listens now"
+            yield {"index-url": f"http://{address}:8000/", "trusted-host": address}
         finally:
             process.kill()
+
+
+def pip_args(index: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in index.items()]
+
+
+@contextmanager
+def configured(node: Node, index: dict[str, str]) -> Iterator[None]:
+    """Make *index* the one that pip on *node* uses by itself."""
+    lines = [f"{name} = {value}\n" for name, value in index.items()]
+    node.write("/etc/pip.conf", "".join(["[global]\n", *lines]))
+    try:
+        yield
+    finally:
+        node.run("rm", "/etc/pip.conf")
 
 
 def test_check_mode_says_what_a_bare_node_would_get(
@@ -161,6 +203,17 @@ def test_check_mode_says_what_a_bare_node_would_get(
     assert played.code == 0, played.said
     assert '\n+mode    = "observe"' in played.said
     assert "/opt/vscadmin/current -> " in played.said
+    assert files(controller.cluster["login1"]) == before["login1"]
+
+
+def test_a_wheel_alone_leaves_a_bare_node_bare(
+    controller: Controller, before: dict[str, set[str]]
+) -> None:
+    """The node has no index to take from what the wheel needs."""
+    played = controller.play("site", *ONE, **source("wheel", wheel(bundle())))
+    assert played.code != 0
+    why = f"source: wheel brings no vscadmin {__version__} to the node; pip there says: Could not"
+    assert why in played.refusal, played.said
     assert files(controller.cluster["login1"]) == before["login1"]
 
 
@@ -207,6 +260,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a plugin": ({"vscadmin_proxy_plugins": ["{folder}/bad/greet.py"]}, "greet"),
     "a variable's name": ({"vscadmin_cleanup_mood": "observe"}, "vscadmin_cleanup_mood: no role"),
+    "a version": ({"vscadmin_version": "current"}, "current is not one version"),
     "a variable's value": ({"vscadmin_cleanup_schedule": "at"}, "cron, systemd, none"),
     "a timer without systemd": ({"vscadmin_cleanup_schedule": "systemd"}, "take cron"),
 }
@@ -243,7 +297,9 @@ def _filled(value: Any, folder: Path) -> Any:
 
 
 @pytest.mark.usefixtures("vscode_server_installed")
-def test_upgrades_leave_an_editor_connected(controller: Controller, tmp_path: Path) -> None:
+def test_upgrades_leave_an_editor_connected(
+    controller: Controller, index: dict[str, str], tmp_path: Path
+) -> None:
     """Through two of them, though one version is to be kept."""
     cluster = controller.cluster
     login1, login2 = cluster.login_nodes
@@ -260,9 +316,8 @@ def test_upgrades_leave_an_editor_connected(controller: Controller, tmp_path: Pa
         answers = (tmp_path / "answers").read_text().splitlines()
         assert {line.split()[-1] for line in answers} == {__version__, NEXT}
         assert {version(login1), version(login2)} == {NEXT}
-        with wheels_on_campus(controller, new) as pip_args:
-            source = {"vscadmin_source": "checkout", "vscadmin_source_path": str(checkout)}
-            played = controller.play("upgrade", *ONE, **source, vscadmin_pip_args=pip_args)
+        told = {"vscadmin_pip_args": pip_args(index)}
+        played = controller.play("upgrade", *ONE, **source("checkout", checkout), **told)
         assert played.code == 0, played.said
         assert version(login1) == NEXT
         built = login1.run("readlink", "/opt/vscadmin/current").stdout.strip()
@@ -298,6 +353,35 @@ def test_a_version_that_is_still_there_comes_back_by_its_name(controller: Contro
     played = controller.play("rollback", *ONE, vscadmin_version=__version__)
     assert played.code != 0
     assert f"vscadmin_version: {__version__}; on the node there is: {NEXT}" in played.refusal
+
+
+def test_a_wheel_gets_what_it_needs_from_an_index(
+    controller: Controller, later: Path, index: dict[str, str]
+) -> None:
+    node = controller.cluster["login1"]
+    told = {"vscadmin_pip_args": pip_args(index)}
+    played = controller.play("upgrade", *ONE, **source("wheel", wheel(later)), **told)
+    assert played.code == 0, played.said
+    assert version(node) == LATER
+    assert node.read(INSTALLED) == f"version {LATER}\nsource wheel\nsha256 {sha256(later)}\n"
+
+
+def test_an_index_brings_the_version_that_is_asked_for(
+    controller: Controller, later: Path, index: dict[str, str]
+) -> None:
+    """A release that it has as a source only is none: nothing is built on a node."""
+    node = controller.cluster["login2"]
+    other = ("upgrade", "--limit", node.name)
+    with configured(node, index):
+        old = files(node)
+        played = controller.play(*other, vscadmin_source="index", vscadmin_version=UNBUILT)
+        assert played.code != 0
+        assert f"vscadmin==={UNBUILT} (from versions: {__version__}, {LATER})" in played.refusal
+        assert files(node) == old
+        played = controller.play(*other, vscadmin_source="index", vscadmin_version=LATER)
+    assert played.code == 0, played.said
+    assert version(node) == LATER
+    assert node.read(INSTALLED) == f"version {LATER}\nsource index\nsha256 {sha256(later)}\n"
 
 
 def test_uninstall_leaves_policy_and_store(
