@@ -14,6 +14,8 @@ readonly DEBIAN=(
   haproxy
   # what nodes of a roll-out have of their own
   python3-venv
+  # what runs a node with the timer; not systemd-sysv, which would make it the machine's init
+  systemd
   # what a page of a report is opened in
   chromium
 )
