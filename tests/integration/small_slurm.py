@@ -27,7 +27,9 @@ while [ "$1" != /bin/sh ]; do shift; done
 export SLURM_JOB_ID={JOB} SLURM_LAUNCH_NODE_IPADDR=127.0.0.1
 "$@"
 status=$?
+echo 'srun: launch/slurm: _step_signal: Terminating StepId={JOB}.interactive' >&2
 say 'Relinquishing job allocation {JOB}'
+say 'Job allocation {JOB} has been revoked.'
 exit $status
 """
 _SQUEUE: Final = f"""#!/bin/sh

@@ -56,6 +56,15 @@ def test_what_the_users_own_srun_says_is_the_users(tmp_path: Path, line: str) ->
         assert f"{line}\n" in proxy.stderr
 
 
+def test_what_slurm_says_of_an_end_that_is_no_news_is_kept_back(tmp_path: Path) -> None:
+    slurm = SmallSlurm(tmp_path / "slurm")
+    slurm.become("RUNNING")
+    with Proxy(tmp_path, config=slurm.CONFIG, PATH=slurm.path) as proxy:
+        assert proxy.run("exit 7\n") == 7
+        assert "salloc:" not in proxy.stderr
+        assert "srun:" not in proxy.stderr
+
+
 def test_a_last_line_without_its_end_and_bare_returns_are_kept(tmp_path: Path) -> None:
     slurm = SmallSlurm(tmp_path / "slurm")
     slurm.become("RUNNING")

@@ -76,6 +76,21 @@ def closed(cluster: Cluster, partition: str = "devel") -> Iterator[None]:
 
 
 @contextmanager
+def controller_away(cluster: Cluster) -> Iterator[None]:
+    """Kill slurmctld, and start it again afterwards: it knows its jobs then."""
+    controller = cluster["ctl"]
+    kill(controller, *(int(pid) for pid in controller.run("pidof", "slurmctld").stdout.split()))
+    try:
+        yield
+    finally:
+        controller.run("slurmctld", "-L", "/var/log/slurmctld.log")
+        eventually(
+            lambda: controller.run("scontrol", "ping", check=False).stdout,
+            lambda said: "is UP" in said,
+        )
+
+
+@contextmanager
 def task_prolog(node: Node, script: str) -> Iterator[None]:
     """Run the sh commands *script* before every task on *node*, as a site does.
 

@@ -17,6 +17,7 @@ NO_BACKEND = 69
 OF_SSH = 255  # what ssh says when it does not hear how the remote command ended
 KILLED_SECONDS = 10.0
 SIGNALLED_SECONDS = 5.0
+HEARD_SECONDS = 40.0  # of slurmctld's being back: Slurm is told again every 16 s
 GIVEN_UP_SECONDS = 30.0  # the lab's sshd takes about 10: ClientAlive 2 x 3 s, tcp_retries2
 
 PROXY = ("-f", "vscadmin.cli.shell_proxy")
@@ -161,3 +162,15 @@ class TestEnds:
             assert session.wait() == NO_BACKEND
             assert session.said("vscode-shell-proxy: .*cancel", 0)
         nothing_left(cluster, "alice", SIGNALLED_SECONDS)
+
+    def test_a_controller_that_is_away_hears_of_the_end_later(self, cluster: Cluster) -> None:
+        with Session(cluster, "alice") as closed, Session(cluster, "bob") as left:
+            closed.place()
+            left.place()
+            with faults.controller_away(cluster):
+                closed.kill()
+                left.send("exit 7\n")
+                assert left.wait() == 7
+                assert left.said("Slurm does not answer: job [0-9]+ ends as soon as it does", 0)
+            for user in ("alice", "bob"):
+                nothing_left(cluster, user, HEARD_SECONDS)

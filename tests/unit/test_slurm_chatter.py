@@ -43,6 +43,7 @@ def test_the_number_is_news_once_and_stays() -> None:
         b"salloc: Job has been cancelled\n",
         b"srun: forcing job termination\n",
         b"srun: Force Terminated StepId=8.interactive\n",
+        b"srun: launch/slurm: _step_signal: Terminating StepId=8.interactive\n",
         b"srun: error: c1: task 0: Exited with exit code 7\n",
         b"srun: Job step aborted: Waiting up to 32 seconds for job step to finish.\n",
     ],

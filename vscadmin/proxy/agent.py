@@ -38,8 +38,8 @@ _PAUSE = 0.01  # s between two looks at what only takes a moment
 _BUG = 1
 _LONGEST_TRACE = 1 << 14  # bytes
 _NOT_STARTED = -1
-_CANCELLED = 10.0  # s Slurm may take to hear that the job is to end
-_AGAIN = 1.0  # s after which it is told again
+_CANCELLED = 3600.0  # s Slurm may take to hear that the job is to end: slurmctld may be away
+_AGAIN = 1.0, 15.0  # s after which it is told again: at first, and later
 _GRACE = 0.1  # s from SIGTERM to SIGKILL for what is left of the shell
 
 
@@ -261,12 +261,14 @@ class Agent:
         A cancel that worked ends us, too.
         """
         end = time.monotonic() + _CANCELLED
+        pause = _AGAIN[0]
         while self._cancels and time.monotonic() < end:
             pid, waited = (0, 1)
             if self._cancels != _NOT_STARTED:
                 pid, waited = os.waitpid(self._cancels, os.WNOHANG)
             if waited:
-                time.sleep(_AGAIN)
+                time.sleep(pause)
+                pause = min(2 * pause, _AGAIN[1])
                 self._cancels = _ask_for_the_jobs_end()
             elif pid:
                 return

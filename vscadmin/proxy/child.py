@@ -13,15 +13,21 @@ from vscadmin.proxy.signals import restore
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-# Tidies up behind a proxy that was killed: what there is to do it reads from the proxy, and the
-# end of that pipe, without a word before it, is the proxy's end.
+# Tidies up when we have gone, however that was: what there is to do it reads from us, until the
+# pipe ends. A job that has ended is cancelled in vain, and scancel says so by 0; it fails where
+# slurmctld is away, and is told again, for an hour: docs/adr/0009.
 _GUARDIAN = """
 job=
 while read -r what value; do
-  case $what in job) job=$value ;; file) set -- "$@" "$value" ;; well) exit ;; esac
+  case $what in job) job=$value ;; file) set -- "$@" "$value" ;; esac
 done
 for file; do rm -f "$file"; rmdir "${file%/*}"; done
-[ -z "$job" ] || exec scancel --quiet "$job"
+[ -n "$job" ] || exit
+tries=240 pause=1
+until scancel --quiet "$job" || [ $((tries -= 1)) -eq 0 ]; do
+  sleep $pause
+  [ $pause -ge 15 ] || pause=$((pause * 2))
+done
 """
 
 
@@ -101,7 +107,7 @@ def _tie(parent: int) -> None:
 
 
 class Guardian:
-    """A shell that outlives us only to tidy up: SIGKILL leaves us no time to.
+    """A shell that outlives us only to tidy up: SIGKILL leaves us no time to, nor Slurm's delay.
 
     Without /bin/sh there is none, and nothing is lost but this.
     """
@@ -122,11 +128,6 @@ class Guardian:
     def remove(self, path: bytes) -> None:
         """Have it remove a file, and its directory if nothing else is in there."""
         self._tell(b"file " + path)
-
-    def dismiss(self) -> None:
-        """Have it do nothing: the session ended well."""
-        self._tell(b"well")
-        os.close(self._writer)
 
     def _tell(self, line: bytes) -> None:
         with suppress(OSError):  # it was killed itself

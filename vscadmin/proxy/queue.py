@@ -83,6 +83,7 @@ class Queue:
         self._is_over = False
         self._is_asking = False
         self._is_the_shells = False
+        self._is_late = False  # Slurm, with the job's end
         self._status: int | None = None
         self._next: Timer | None = None
         self.job_known: Callable[[int], None] = lambda _job: None
@@ -130,8 +131,9 @@ class Queue:
         """Tell our own launcher's lines from those of the shell's last commands."""
         if self._status is None:
             return True
-        ours = (b"job allocation %d" % (self._job or 0), b"exit code %d" % self._status)
-        return line.rstrip(b".").endswith(ours)
+        allocation, step = b"ob allocation %d" % (self._job or 0), b"StepId=%d." % (self._job or 0)
+        ours = (allocation, allocation + b" has been revoked", b"exit code %d" % self._status)
+        return step in line or line.rstrip(b".").endswith(ours)
 
     def end_stderr(self) -> bytes:
         """Return what was held: nothing more comes that could make a line of it."""
@@ -217,11 +219,15 @@ class Queue:
         self._asker.ask(scheduler.why(self._job or 0), _WHY, answered)
 
     def cancel(self) -> None:
-        """Have Slurm end the job."""
+        """Have Slurm end the job; where it does not answer, the guardian goes on asking."""
         self._is_over = True
         if self._scheduler is not None and self._job is not None:
-            argv = ["scancel", "--quiet", str(self._job)]
-            self._asker.ask(argv, _WHY, lambda _output, _status: None)
+            self._asker.ask(["scancel", "--quiet", str(self._job)], _WHY, self._cancelled)
+
+    def _cancelled(self, _output: bytes, status: int) -> None:
+        if status and not self._is_late:
+            self._is_late = True
+            self._journal.tell(f"Slurm does not answer: job {self._job} ends as soon as it does")
 
 
 def _may_be_launchers(piece: bytes) -> bool:

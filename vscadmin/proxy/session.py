@@ -288,7 +288,6 @@ class Session:
     def _close(self) -> None:
         for number in _ENDING:  # it is over: a second one must not change the status
             signal.signal(number, signal.SIG_IGN)
-        self._guardian.dismiss()
         for listener in self._listeners.values():
             listener.close()
         if self._dialback is not None:

@@ -85,4 +85,5 @@ def _is_of_no_use(pattern: bytes) -> bool:
     )
     is_a_status = pattern.startswith(b"error: ") and b": Exited with exit code " in pattern
     is_ending = pattern.startswith(b"Force Terminated ")
-    return pattern in _OF_NO_USE or is_about_nodes or is_a_status or is_ending
+    is_of_a_step = b": Terminating StepId=" in pattern  # KillOnBadExit
+    return pattern in _OF_NO_USE or is_about_nodes or is_a_status or is_ending or is_of_a_step
