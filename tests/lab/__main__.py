@@ -1,14 +1,14 @@
 """Bring the demo cluster up and down, and go to one of its nodes.
 
 ``python -m tests.lab up|down|status [NAME]``, ``shell USER@NODE [NAME]`` for a shell on a node,
-``leave USER@NODE [NAME]`` to open a VS Code window there from the laptop and lose it.
+``leave USER@NODE [NAME]`` to open a VS Code window there from the laptop and lose it,
+``power-off NODE [NAME]`` to end a node without a word.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -18,7 +18,7 @@ from tests.lab import cluster, state
 from tests.lab.errors import LabError
 from tests.lab.machine import check_machine, check_root
 from tests.lab.software import installed
-from tests.lab.topology import ROUND_ROBIN, USERS
+from tests.lab.topology import NODES, ROUND_ROBIN, USERS
 
 DEFAULT = "demo"
 
@@ -35,6 +35,10 @@ A tour:
      {python} -m tests.lab shell root@login1{name} --run 'vscadmin report'
   3. Watch cleanup tell its owner, and end it: by a policy of seconds instead of days.
      {python} -m tests.lab shell root@login1{name} --run 'sh /etc/lab/tour'
+  4. Read the mail that the owner got.
+     {python} -m tests.lab shell root@ctl{name} --run 'cat /var/mail/all/new/*'
+  5. See both login nodes at once.
+     {python} -m tests.lab shell root@login1{name} --run 'vscadmin fleet report -w login[1-2]'
 
 Take the lab away: make lab-down
 """
@@ -49,8 +53,10 @@ def main() -> int:
         sub.set_defaults(function=function)
         if verb in ("shell", "leave"):
             sub.add_argument("where", metavar="USER@NODE")
+        if verb == "power-off":
+            sub.add_argument("node", metavar="NODE", choices=[spec.name for spec in NODES])
         if verb == "shell":
-            sub.add_argument("--run", metavar="COMMAND", help="run this and come back")
+            sub.add_argument("--run", metavar="COMMAND", help="have sh run this, and come back")
         if verb == "down":
             sub.add_argument("--all", action="store_true", help="take all labs away")
         sub.add_argument("name", nargs="?", default=DEFAULT, help=f"the lab's name ({DEFAULT})")
@@ -91,13 +97,16 @@ def _down(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     check_root()
     for name in sorted(state.names()):
-        print(f"{name}: {'up' if cluster.find(name) else 'incomplete'}")
+        found = cluster.living(name)
+        gone = [spec.name for spec in NODES if found and spec.name not in found.nodes]
+        without = f", without {', '.join(gone)}" if gone else ""
+        print(f"{name}: {'incomplete' + without if gone or not found else 'up'}")
     return 0
 
 
 def _shell(options: argparse.Namespace) -> int:
     found, user, node = _place(options, {"root", *_USERS}, lambda lab: list(lab.nodes))
-    command = shlex.split(options.run) if options.run else ["bash", "-l"]
+    command = ["sh", "-c", options.run] if options.run else ["bash", "-l"]
     terminal = {"TERM": os.environ["TERM"]} if "TERM" in os.environ else {}
     argv = found[node].argv(*command, user=user, env=terminal)
     os.execvp(argv[0], argv)  # noqa: S606
@@ -109,6 +118,7 @@ def _leave(options: argparse.Namespace) -> int:
     from tests.lab.editor import Editor  # noqa: PLC0415
     from tests.lab.remote_ssh.driver import RemoteSshError  # noqa: PLC0415
 
+    _living(options, "laptop")
     found, user, node = _place(
         options, _USERS, lambda lab: [ROUND_ROBIN, *(each.name for each in lab.login_nodes)]
     )
@@ -123,22 +133,44 @@ def _leave(options: argparse.Namespace) -> int:
     return 0
 
 
+def _power_off(options: argparse.Namespace) -> int:
+    from tests.lab.faults import power_off  # noqa: PLC0415
+
+    power_off(_living(options, options.node)[options.node])
+    return 0
+
+
+def _living(options: argparse.Namespace, node: str) -> cluster.Cluster:
+    """Return the lab that the command line names, be it without other nodes than *node*."""
+    check_root()
+    if (found := cluster.living(options.name)) is None:
+        raise LabError(f"lab {options.name} is not up: make lab")
+    if node in {spec.name for spec in NODES} - found.nodes.keys():
+        raise LabError(f"{node} of {options.name} is down: make lab makes the lab anew")
+    return found
+
+
 def _place(
     options: argparse.Namespace, users: set[str], places: Callable[[cluster.Cluster], list[str]]
 ) -> tuple[cluster.Cluster, str, str]:
     """Return the lab, the user and the node, one of *places*, that the command line names."""
-    check_root()
     user, at, node = options.where.rpartition("@")
     user = user if at else "root"
-    if (found := cluster.find(options.name)) is None:
-        raise LabError(f"lab {options.name} is not up: make lab")
+    found = _living(options, node)
     if node not in places(found) or user not in users:
         known = f"users are {', '.join(sorted(users))}; nodes are {', '.join(places(found))}"
         raise LabError(f"there is no {user}@{node} for this: {known}")
     return found, user, node
 
 
-_VERBS = {"up": _up, "down": _down, "status": _status, "shell": _shell, "leave": _leave}
+_VERBS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "shell": _shell,
+    "leave": _leave,
+    "power-off": _power_off,
+}
 
 
 if __name__ == "__main__":

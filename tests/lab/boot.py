@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -30,22 +30,22 @@ _NAMESPACES: Final = ("--net", "--pid", "--mount", "--uts", "--ipc", "--cgroup")
 _ONLY_V2: Final = "; only cgroup version 2 is mounted here, and Slurm in the lab is untested on it"
 
 
-def start(lab: str, software: Path) -> dict[str, Node]:
+def start(lab: str, software: Path, specs: Sequence[NodeSpec]) -> dict[str, Node]:
     """Start all nodes, and return them once they are ready; else LabError names what is not."""
     with _explained(lab):
-        nodes = _start(lab, software)
+        nodes = _start(lab, software, specs)
         deadline = time.monotonic() + _READY_SECONDS
         for node in nodes.values():
             _await_ready(node, deadline)
     return nodes
 
 
-def _start(lab: str, software: Path) -> dict[str, Node]:
+def _start(lab: str, software: Path, specs: Sequence[NodeSpec]) -> dict[str, Node]:
     """Start all nodes, connect them once their namespaces are there, and let them go on."""
     server = _vscode_server()
     with ExitStack() as stack:  # whatever is started stays when we end, but our ends of its pipes
         switch = _spawn(lab, SWITCH, stack, "sh", "-c", _SWITCH_SCRIPT)
-        waiting = {spec: _spawn_node(lab, spec, stack, software, server) for spec in NODES}
+        waiting = {spec: _spawn_node(lab, spec, stack, software, server) for spec in specs}
         pids = {spec: _pid(spec.name, process) for spec, process in waiting.items()}
         _wire(_pid(SWITCH, switch), pids)
         _let_go(SWITCH, switch)

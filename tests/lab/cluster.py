@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.lab.identity import write_identities
 from tests.lab.machine import check_machine, check_root
 from tests.lab.node import Node
 from tests.lab.software import installed
-from tests.lab.topology import NODES, USERS
+from tests.lab.topology import NODES, USERS, NodeSpec
 
 _OF_A_RUN: Final = re.compile(r"test-([0-9]+)(-.*)?")
 
@@ -79,22 +79,22 @@ class Cluster:
                 yield f"{node.name}:{name}", text
 
 
-def up(name: str) -> Cluster:
-    """Bring the lab *name* up; do nothing if it is.
+def up(name: str, specs: Sequence[NodeSpec] = NODES) -> Cluster:
+    """Bring the lab *name* up, of *specs*; do nothing if it is.
 
     Raises LabError when this machine lacks something, or a node did not get ready.
     """
     check_machine()
     with state.locked(name) as folder:
-        if found := find(name):
+        if found := find(name, specs):
             return found
         try:
             _take_down(name)
             software = installed(lambda path: state.set_software(name, path))
-            for spec in NODES:
+            for spec in specs:
                 (folder / "nodes" / spec.name).mkdir(parents=True)
             write_identities(folder)
-            cluster = Cluster(name, boot.start(name, software))
+            cluster = Cluster(name, boot.start(name, software, specs))
             state.set_complete(name)
         except BaseException:
             _take_down(name)
@@ -122,12 +122,18 @@ def down_forgotten() -> None:
                 down(name)
 
 
-def find(name: str) -> Cluster | None:
+def find(name: str, specs: Sequence[NodeSpec] = NODES) -> Cluster | None:
     """Return the lab *name* if all of it is up."""
+    found = living(name, specs)
+    return found if found and len(found.nodes) == len(specs) else None
+
+
+def living(name: str, specs: Sequence[NodeSpec] = NODES) -> Cluster | None:
+    """Return the lab *name* with those of its nodes that are up still, if it was once all up."""
     if not state.is_complete(name) or not cgroups.members(name, boot.SWITCH):
         return None
-    nodes = {spec.name: node for spec in NODES if (node := Node.find(name, spec))}
-    return Cluster(name, nodes) if len(nodes) == len(NODES) else None
+    nodes = {spec.name: node for spec in specs if (node := Node.find(name, spec))}
+    return Cluster(name, nodes)
 
 
 def is_outdated(name: str) -> bool:

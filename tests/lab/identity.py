@@ -19,11 +19,13 @@ def write_identities(state: Path) -> None:
     _write(files / "cluster/etc/munge/munge.key", secrets.token_bytes(1024))
     host_key = files / "login/etc/ssh/ssh_host_ed25519_key"
     admin_key = files / "laptop/root/.ssh/id_ed25519"
+    fleet_key = files / "login/root/.ssh/id_ed25519"  # by which root of one asks the other
     homes = {user: state / "laptop-home" / user.name for user in USERS}
-    keys = [host_key, admin_key, *(home / ".ssh/id_ed25519" for home in homes.values())]
+    keys = [host_key, admin_key, fleet_key, *(home / ".ssh/id_ed25519" for home in homes.values())]
     _make_keys(keys)
-    _write(files / "login/root/.ssh/authorized_keys", _public(admin_key))
-    _write(files / "laptop/etc/ssh/ssh_known_hosts", _known_hosts(host_key))
+    _write(files / "login/root/.ssh/authorized_keys", _public(admin_key) + _public(fleet_key))
+    for role in ("laptop", "login"):
+        _write(files / role / "etc/ssh/ssh_known_hosts", _known_hosts(host_key))
     cookie = secrets.token_hex(16)
     _write_cookie(files / "laptop/etc/lab/xauthority", cookie)
     for user, home in homes.items():

@@ -13,9 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
-from unittest import mock
 
-from tests.lab import boot, cgroups
+from tests.lab import cgroups
 from tests.lab import cluster as lab
 from tests.lab.cluster import Cluster
 from tests.lab.errors import LabError
@@ -40,8 +39,7 @@ def small_lab(name: str) -> Iterator[Cluster]:
     _check_machine()
     lab.down(name)
     try:
-        with mock.patch.object(lab, "NODES", _NODES), mock.patch.object(boot, "NODES", _NODES):
-            cluster = lab.up(name)
+        cluster = lab.up(name, _NODES)
         yield Cluster(name, {**cluster.nodes, "login1": _below(cluster["login1"])})
     finally:
         lab.down(name)

@@ -18,6 +18,11 @@ from tests.run import eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAB = (sys.executable, "-m", "tests.lab")
+MAIL = """
+import smtplib
+with smtplib.SMTP("ctl") as server:
+    server.sendmail("ops@cluster.test", "alice@cluster.test", "Subject: a mail to read\\n\\n")
+"""
 BY_HAND = f"test-{os.getpid()}-hand"
 
 
@@ -40,7 +45,7 @@ def by_hand(running_lab: Cluster) -> Iterator[str]:
 
 class TestOnANode:
     def test_a_shell_is_a_users_on_a_node(self, cluster: Cluster) -> None:
-        script = "sh -c 'id -un; hostname; pwd; echo $TERM'"
+        script = "id -un; hostname | cat; pwd; echo $TERM"
         shell = (*LAB, "shell", "bob@login2", cluster.name, "--run", script)
         done = run("env", "TERM=screen-256color", *shell)
         assert done.stdout.split() == ["bob", "login2", "/home/bob", "screen-256color"]
@@ -55,6 +60,22 @@ class TestOnANode:
         for user, said in zip(("alice", "bob"), said_by, strict=True):
             assert said.startswith(f"{user} has left a VS Code server on login")
             assert any(node.pids("server-main.js", user=user) for node in cluster.login_nodes)
+
+    def test_root_of_a_login_node_has_a_way_to_both(self, cluster: Cluster) -> None:
+        """As sites have it whose admins ask the whole fleet; users have none by it."""
+        for place in ("login1", "login2"):
+            asked = ("shell", f"root@{place}", cluster.name, "--run")
+            done = run(*LAB, *asked, "vscadmin fleet report -w login[1-2]")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout.startswith("0 servers of 0 users on 2 of 2 nodes")
+            read = cluster[place].run("cat", "/root/.ssh/id_ed25519", user="alice", check=False)
+            assert "Permission denied" in read.stderr
+
+    def test_the_tour_says_how_to_read_the_mail(self, cluster: Cluster) -> None:
+        cluster["login1"].run("python3", "-c", MAIL)
+        tour = run(*LAB, "up", cluster.name).stdout
+        (line,) = (line for line in tour.splitlines() if "/var/mail" in line)
+        assert "Subject: a mail to read" in run("sh", "-c", line).stdout
 
     def test_nodes_that_cannot_be_gone_to(self, cluster: Cluster) -> None:
         assert "there is no alice@login " in refused("shell", "alice@login", cluster.name)
@@ -76,6 +97,17 @@ class TestByHand:
         assert {f"{cluster.name}: up", f"{BY_HAND}-empty: incomplete"} <= set(said.splitlines())
         assert run(*LAB, "down", f"{BY_HAND}-empty").returncode == 0
         assert BY_HAND not in run(*LAB, "status").stdout
+
+    def test_one_that_lost_a_node_can_be_gone_to_where_it_lives(self, by_hand: str) -> None:
+        lab.up(by_hand)
+        done = run(*LAB, "power-off", "login2", by_hand)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"{by_hand}: incomplete, without login2" in run(*LAB, "status").stdout.splitlines()
+        gone = refused("shell", "root@login2", by_hand)
+        assert gone == f"lab: login2 of {by_hand} is down: make lab makes the lab anew\n"
+        done = run(*LAB, "shell", "bob@login1", by_hand, "--run", "id -un; hostname")
+        assert done.stdout.split() == ["bob", "login1"]
+        assert lab.find(by_hand) is None  # so that `up` makes it anew
 
     @pytest.mark.usefixtures("vscode_server_installed")
     def test_make_brings_one_up_and_takes_it_down(self, by_hand: str) -> None:

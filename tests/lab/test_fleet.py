@@ -27,20 +27,18 @@ GROUPS = 'fleet:\n  login: "login[1-2]"\n'
 
 @contextmanager
 def fleet(cluster: Cluster) -> Iterator[Cluster]:
-    """Give both login nodes a shared directory, and root of login1 a way to both of them."""
+    """Give both login nodes a shared directory, and login1 a name for both of them."""
     with lab_site.site(cluster):
-        login1, laptop = cluster["login1"], cluster.laptop
+        login1 = cluster["login1"]
         login1.run("mkdir", "-m", "700", SHARED)
         for node in cluster.login_nodes:
             node.write("/etc/vscadmin/policy.toml", policy(every="1h", notice="2s") + FLEET)
-        login1.write("/root/.ssh/id_ed25519", laptop.read("/root/.ssh/id_ed25519"), mode=0o600)
-        login1.write("/etc/ssh/ssh_known_hosts", laptop.read("/etc/ssh/ssh_known_hosts"))
         login1.write("/etc/clustershell/groups.conf", GROUPS_CONF)
         login1.write("/etc/clustershell/groups.d/fleet.yaml", GROUPS)
         try:
             yield cluster
         finally:
-            login1.run("rm", "-rf", SHARED, "/root/.ssh/id_ed25519", "/etc/clustershell")
+            login1.run("rm", "-rf", SHARED, "/etc/clustershell")
 
 
 @pytest.fixture
