@@ -81,9 +81,12 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("call", "output"), EXAMPLES, ids=[call for call, _ in EXAMPLES])
 def test_an_example_is_what_is_printed(
-    call: str, output: str, monkeypatch: pytest.MonkeyPatch
+    call: str, output: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(ssh_config, "DEFAULT", "/nonexistent/proxy.toml")
+    config = tmp_path / "proxy.toml"
+    config.write_text("version = 1\n[profile.gpu]\n", encoding="utf-8")
+    config.chmod(0o644)
+    monkeypatch.setattr(ssh_config, "DEFAULT", str(config))
     words = shlex.split(call)[2:]
     asked = [*words, "--host-name", "login01.example.edu", "--user", "alice"]
     assert CliRunner().invoke(cli, asked, standalone_mode=False).stdout == output

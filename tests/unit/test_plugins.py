@@ -242,6 +242,30 @@ def test_all_plugins_that_are_wrong_are_told_to_the_admin(write: Write, tmp_path
     assert "(and 1 more)" in problem(tmp_path)
 
 
+def wrong(tmp_path: Path) -> tuple[str, ...]:
+    """Return what is wrong with the plugins, as an admin is told."""
+    path = tmp_path / "proxy.toml"
+    with pytest.raises(ConfigError) as caught:
+        site.load(path.read_bytes(), str(path), "")
+    return caught.value.problems
+
+
+def test_each_forgotten_mark_is_told_once_and_nothing_is_guessed(
+    write: Write, tmp_path: Path
+) -> None:
+    names = ("default_settings", "salloc_arguments")
+    path = write("mine", "".join(f"def {name}():\n    return []\n" for name in names))
+    assert wrong(tmp_path) == tuple(
+        f"plugin mine: {path}: {name}: is not marked with @hookimpl" for name in names
+    )
+
+
+def test_of_a_wrong_function_one_thing_is_told(write: Write, tmp_path: Path) -> None:
+    path = write("mine", "@hookimpl(wrapper=True)\ndef note():\n    return (yield)\n")
+    words = 'there is no hook note; did you mean "notes"?'
+    assert wrong(tmp_path) == (f"plugin mine: {path}: {words}",)
+
+
 def test_the_traceback_goes_to_the_log_file_that_was_asked_for(
     write: Write, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vscadmin.errors import ConfigError, UsageError
+from vscadmin.proxy.arguments import Parser
 from vscadmin.proxy.launch import BOOT, Launch, load
 from vscadmin.proxy.prepare import Said, prepare
 from vscadmin.version import __version__
@@ -253,6 +254,29 @@ def test_the_profiles_are_listed(site: Site) -> None:
 
 def test_help_is_help(site: Site) -> None:
     assert site.says("--help").startswith("usage: vscode-shell-proxy [options]\n")
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["-h"], ["-v", "-S", "-n2", "--gpu", "--help"]])
+def test_help_is_help_even_where_the_configuration_is_wrong(site: Site, asked: list[str]) -> None:
+    found = site.write('contact = "help@example.edu"\ndefault_profile = "nix"').run(*asked)
+    assert isinstance(found, Said)
+    assert found.text == Parser().help()
+    assert found.exit_code == 0
+    assert found.warning == (
+        f"{site.file}: default_profile: there is no [profile.nix]; "
+        "no session can start: please tell help@example.edu"
+    )
+
+
+def test_a_right_configuration_is_no_warning(site: Site) -> None:
+    found = site.run("--help")
+    assert isinstance(found, Said)
+    assert found.warning == ""
+
+
+def test_an_argument_of_salloc_does_not_ask_for_help(site: Site) -> None:
+    with pytest.raises(ConfigError):
+        site.write("x = 1").run("-S", "--help")
 
 
 def test_explain_says_where_everything_comes_from(site: Site) -> None:

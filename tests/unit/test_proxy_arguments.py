@@ -90,6 +90,13 @@ def test_a_variable_of_either_case_is_copied_or_set(flag: str) -> None:
         (["--prof", "gpu"], '--prof: unknown option; did you mean "--profile"?'),
         (["--partition=devel"], "--partition=devel: is an option of Slurm's; write -S --partition"),
         (["devel"], "devel: is no option"),
+        (["-S", "--time", "4:00:00"], "4:00:00: stands alone; write -S --time=4:00:00"),
+        (["--salloc-arg=-t", "4:00:00"], "4:00:00: stands alone; write -S --time=4:00:00"),
+        (["-S--part", "devel"], "devel: stands alone; write -S --partition=devel"),
+        (["--time", "4:00:00"], "--time: is an option of Slurm's; write -S --time=4:00:00"),
+        (["-l", "4", "-S", "-N", "4"], "4: stands alone; write -S --nodes=4"),
+        (["-S", "--time=4", "devel"], "devel: is no option"),
+        (["-S", "--contiguous", "devel"], "devel: is no option"),
         (["-S", "--"], '-S: "--" means nothing here'),
         (["--env=--"], '--env=--: "--" means nothing here'),
         (["--"], '--: "--" means nothing here'),
@@ -137,6 +144,12 @@ def test_the_help_shows_a_researcher_what_to_write() -> None:
     assert "RemoteCommand vscode-shell-proxy -S --partition=devel" in text
     assert "==SUPPRESS==" not in text
     assert "--workgroup" not in text
+
+
+def test_the_help_says_in_sentences_what_becomes_of_log_files() -> None:
+    text = " ".join(Parser().help().split())
+    assert 'A "[PID]" in the name of a FILE becomes the process id.' in text
+    assert "Tokens are left out of what is written." in text
 
 
 def test_a_log_file_is_found_among_options_that_nobody_knows() -> None:

@@ -104,6 +104,8 @@ def test_a_file_of_its_version_alone_changes_nothing() -> None:
         ('[profile.gpu]\nmod = "relay"', 'profile.gpu.mod: unknown key; did you mean "mode"?'),
         ('[profile."a b"]', "profile.a b: the name must be letters, digits"),
         ('profile = "gpu"', 'profile: must be a table, not "gpu"'),
+        ('plugin = ["x11"]', 'plugin: must be a table, not [\'x11\']; did you mean "plugins"?'),
+        ("[plugins.x11]", "plugins: must be a list, not {'x11': {}}; did you mean \"plugin\"?"),
         ('default_profile = "gpu"', "default_profile: there is no [profile.gpu]"),
         ('default_profile = "gup"\n[profile.gpu]', '[profile.gup]; did you mean "gpu"?'),
         ('[limits]\ntime = "8:00:00"', 'limits.time: "8:00:00" is no duration'),
@@ -127,6 +129,12 @@ def test_what_is_wrong_is_told(text: str, said: str) -> None:
     (problem,) = problems(text)
     assert problem.startswith("p.toml: ")
     assert said in problem
+
+
+@pytest.mark.parametrize("text", ["plugin = [1]", "plugin.x11 = 1", 'salloc_args = ["x"]'])
+def test_no_other_key_is_named_where_the_value_would_not_fit_it(text: str) -> None:
+    (problem,) = problems(text)
+    assert "did you mean" not in problem
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:

@@ -3,38 +3,82 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vscadmin.cli import ssh_config
 from vscadmin.cli.main import cli
 from vscadmin.errors import UsageError
-from vscadmin.proxy import hosts
+from vscadmin.proxy import contribute, hosts
 from vscadmin.proxy.hosts import Host
+from vscadmin.proxy.prepare import prepare
 
 LOGIN = "login.example.edu"
 
 
+class Site:
+    """A site's proxy.toml in a directory that nobody can read too; there is none yet."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o755)
+        self.file = folder / "proxy.toml"
+
+    def decides(self, text: str) -> None:
+        self._write(self.file, f"version = 1\n{text}")
+
+    def has_plugin(self, body: str, signature: str) -> None:
+        """Give the site one plugin, with one hook."""
+        folder = self.file.with_name("site-plugins")
+        folder.mkdir(mode=0o755)
+        marked = f"from vscadmin.sites import hookimpl\n@hookimpl\ndef {signature}:\n    {body}\n"
+        self._write(folder / "mine.py", marked)
+        self.decides('plugins = ["mine"]')
+
+    def _write(self, path: Path, text: str) -> None:
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o644)
+
+
 @pytest.fixture(autouse=True)
-def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Return where the site's proxy.toml would be; there is none yet."""
-    path = tmp_path / "proxy.toml"
-    monkeypatch.setattr(ssh_config, "DEFAULT", str(path))
-    return path
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with tempfile.TemporaryDirectory() as folder:
+        found = Site(Path(folder))
+        monkeypatch.setattr(ssh_config, "DEFAULT", str(found.file))
+        yield found
+
+
+@pytest.fixture
+def readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this Python one that users can read, wherever it is installed."""
+    assert contribute, "nobody need not be able to import it"
+    monkeypatch.setattr(os, "access", lambda *_: True)
 
 
 def host(**changes: Any) -> Host:
     return Host(**{"alias": "login-job", "host_name": LOGIN, **changes})
 
 
-def printed(*words: str) -> str:
+def run(*words: str) -> Result:
     asked = ("ssh-config", "--host-name", LOGIN, *words)
-    return CliRunner().invoke(cli, asked, standalone_mode=False, catch_exceptions=False).stdout
+    return CliRunner().invoke(cli, asked, standalone_mode=False, catch_exceptions=False)
+
+
+def printed(*words: str) -> str:
+    return run(*words).stdout
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        run(*words)
+    return str(caught.value)
 
 
 def test_the_plain_block_is_short() -> None:
@@ -160,7 +204,9 @@ def test_the_name_of_the_configuration_is_one_line() -> None:
         hosts.settings(host(), 60, "a\nb")
 
 
-def test_the_arguments_of_the_proxy_stand_in_the_order_of_the_manual() -> None:
+@pytest.mark.usefixtures("readable")
+def test_the_arguments_of_the_proxy_stand_in_the_order_of_the_manual(site: Site) -> None:
+    site.decides('plugins = ["workgroup"]\n[profile.gpu]\n')
     wishes = ("--profile", "gpu", "-g", "it_nss", "-S", "--mem=4G", "-S", "-n2", "--json")
     shown = json.loads(printed(*wishes, "--", "-v", "--mode", "direct"))["command"]
     assert shown == [
@@ -169,41 +215,119 @@ def test_the_arguments_of_the_proxy_stand_in_the_order_of_the_manual() -> None:
     ]  # fmt: skip
 
 
-def test_a_profile_must_be_one_of_the_site(site: Path) -> None:
-    site.write_text("version = 1\n[profile.gpu]\n[profile.big]\n", encoding="utf-8")
+def test_a_profile_must_be_one_of_the_site(site: Site) -> None:
+    site.decides("[profile.gpu]\n[profile.big]\n")
     assert "--profile=gpu" in printed("--profile", "gpu")
-    with pytest.raises(UsageError, match='"gpuu" is not one of this site; did you mean "gpu"'):
-        printed("--profile", "gpuu")
-    with pytest.raises(UsageError, match='"x" is not one of this site; there are: gpu, big'):
-        printed("--profile", "x")
+    assert refusal("--profile", "gpuu") == '--profile gpuu: unknown; did you mean "gpu"?'
+    assert refusal("--profile", "x") == "--profile x: unknown; there are gpu, big"
 
 
-def test_a_mistake_of_the_site_keeps_nobody_from_a_block(site: Path) -> None:
-    site.write_text("version = 2\n", encoding="utf-8")
-    asked = ("ssh-config", "--profile", "any", "--only", "block")
-    done = CliRunner().invoke(cli, asked, standalone_mode=False, catch_exceptions=False)
-    assert "--profile=any" in done.stdout
-    assert done.stderr == f"vscadmin: warning: {site}: version: must be 1: not used\n"
+def test_a_mistake_of_the_site_keeps_nobody_from_a_block(site: Site) -> None:
+    site.decides("mod = 1\n")
+    done = run("--profile", "any", "-g", "any", "--only", "block", "--", "--any")
+    assert "vscode-shell-proxy --profile=any --group=any --any\n" in done.stdout
+    assert done.stderr == (
+        f'vscadmin: warning: {site.file}: mod: unknown key; did you mean "mode"?; '
+        "no session can start: please tell your administrators\n"
+    )
+    assert refusal("-S", "--pty") == "-S --pty: would change the shell's output"
 
 
+@pytest.mark.usefixtures("readable")
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("asked", "given"),
     [
-        ("devel", "--salloc-arg: devel: is no option of Slurm's; write it as --name=value"),
-        ("--pty", "--salloc-arg: --pty: would change the shell's output"),
-        ("--time", "--salloc-arg: --time: needs a value"),
+        (["-S", "devel"], ["-S", "devel"]),
+        (["-S", "--pty"], ["-S", "--pty"]),
+        (["-S", "--time", "--x11"], ["-S", "--time"]),
+        (["-S", "--time=9:00:00"], ["-S", "--time=9:00:00"]),
+        (["-S", "--time", "4:00:00"], ["-S", "--time", "4:00:00"]),
+        (["-g", "grp"], ["-g", "grp"]),
+        (["--profile", "gup"], ["--profile", "gup"]),
+        (["--", "-S", "--pty"], ["-S", "--pty"]),
+        (["--", "--foo"], ["--foo"]),
+        (["--", "--partition=devel"], ["--partition=devel"]),
+        (["--", "--mode", "fast"], ["--mode", "fast"]),
+        (["--", "--config", "/nonexistent"], ["--config", "/nonexistent"]),
     ],
 )
-def test_an_argument_that_no_session_can_be_run_with_is_refused(wrong: str, said: str) -> None:
+def test_what_the_proxy_would_refuse_is_refused_in_its_words(
+    site: Site, asked: list[str], given: list[str]
+) -> None:
+    site.decides('[limits]\ntime = "8h"\n[profile.gpu]\n')
     with pytest.raises(UsageError) as caught:
-        printed("-S", wrong)
-    assert str(caught.value) == said
+        prepare(given, "", os.environ, str(site.file))
+    assert refusal(*asked) == str(caught.value)
 
 
-def test_slurm_is_asked_for_x11_unless_a_plugin_does_it(site: Path) -> None:
+@pytest.mark.parametrize("word", ["--help", "--version", "--list-profiles", "--explain"])
+def test_what_asks_the_proxy_for_words_alone_is_refused(word: str) -> None:
+    assert refusal("--", word).endswith("--explain start no session")
+
+
+@pytest.mark.usefixtures("readable")
+def test_a_plugin_may_find_fault_with_its_option(site: Site) -> None:
+    site.decides('plugins = ["workgroup"]')
+    assert "--group=it_nss" in printed("-g", "it_nss")
+    assert refusal("-g", "a b") == '-g: "a b" is no name of a workgroup'
+
+
+@pytest.mark.usefixtures("readable")
+def test_a_plugin_may_refuse_its_caller_but_not_everybody_in_roots_name(site: Site) -> None:
+    site.has_plugin("return 'not on Sundays'", "refuse()")
+    if os.geteuid() == 0:
+        assert run().stderr == ""
+        assert printed().startswith("# 1.")
+    else:
+        assert refusal() == "not on Sundays"
+
+
+@pytest.mark.usefixtures("readable")
+def test_what_a_plugin_prints_is_in_no_block(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    words = "import os; print('hook'); os.system('echo program; cat'); return []"
+    site.has_plugin(words, "notes()")
+    assert printed("--only", "block").startswith("Host login-job\n")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("readable")
+def test_a_plugin_that_fails_is_a_warning_and_leaves_nothing_behind(
+    site: Site, tmp_path: Path
+) -> None:
+    site.has_plugin("return {}['key']", "notes()")
+    log = tmp_path / "log"
+    done = run("--only", "block", "--", "-l", str(log))
+    assert done.stderr.startswith("vscadmin: warning: plugin mine: notes: KeyError: 'key'; no se")
+    assert done.stdout.startswith("Host login-job\n")
+    assert not log.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
+@pytest.mark.usefixtures("readable")
+@pytest.mark.parametrize("words", [(), ("--", "--config")])
+def test_a_plugin_never_runs_with_roots_rights(site: Site, words: tuple[str, ...]) -> None:
+    site.has_plugin("import os; raise ValueError(os.getresuid())", "notes()")
+    if words:
+        words = (*words, str(site.file.rename(site.file.with_name("other.toml"))))
+    assert "ValueError: (65534, 65534, 65534)" in run(*words).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
+def test_a_python_that_users_cannot_read_is_a_warning(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.has_plugin("return []", "notes()")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    done = run("--only", "block")
+    assert "users cannot read it, so none of them can start a session" in done.stderr
+    assert done.stdout.startswith("Host login-job\n")
+
+
+@pytest.mark.usefixtures("readable")
+def test_slurm_is_asked_for_x11_unless_a_plugin_does_it(site: Site) -> None:
     assert "--salloc-arg=--x11\n" in printed("--x11")
     assert "--salloc-arg=--x11=all\n" in printed("--x11", "-S", "--x11=all")
-    site.write_text('version = 1\nplugins = ["x11"]\n', encoding="utf-8")
+    site.decides('plugins = ["x11"]')
     assert "RemoteCommand vscode-shell-proxy --x11\n" in printed("--x11")
 
 
@@ -227,6 +351,9 @@ def test_the_whole_page_says_what_goes_where() -> None:
 
 def test_a_name_that_laptops_may_not_know_is_asked_about() -> None:
     assert "Is login01 known" in printed("--host-name", "login01")
+    assert "known to your computer" not in printed("--host-name", LOGIN)
+    guessed = CliRunner().invoke(cli, ["ssh-config"]).stdout
+    assert "known to your computer" in guessed, "it may be the name in an inner network"
     assert "known to your computer" not in printed("--host-name", "2001:db8::1", "--alias", "x")
 
 

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import socket
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
 
 import click
 
 from vscadmin.cli import as_json as js
 from vscadmin.cli import options
-from vscadmin.errors import ConfigError, UsageError, suggestion
+from vscadmin.cli.unprivileged import unprivileged
+from vscadmin.errors import ConfigError, NotPermittedError, UsageError
 from vscadmin.escape import printable
 from vscadmin.proxy import hosts, site, slurm_args
+from vscadmin.proxy.arguments import stray
+from vscadmin.proxy.prepare import Said, decide
 from vscadmin.proxy.settings import DEFAULT, ProxySettings, parse
 
+_LONGEST = 1000  # characters of what the proxy says; it names a value, which may be long
 QUEUE = "5m"  # what an editor waits for a job by default: its own 15 s end before the queue does
 
 
@@ -63,7 +70,8 @@ def command(only: str | None, as_json: bool, **asked: Any) -> int:
     elif only is not None:
         click.echo(block if only == "block" else _fragment(settings), nl=only != "block")
     else:
-        click.echo(_page(host, block, settings, config_file))
+        hints = _hints(host, config_file, is_guess=asked["host_name"] is None)
+        click.echo(_page(host, block, settings, config_file, hints))
     return 0
 
 
@@ -96,52 +104,107 @@ def _caller() -> str | None:
 
 
 def _arguments(asked: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the proxy's arguments; raises UsageError for what cannot be one."""
+    """Return the proxy's arguments; raises UsageError where no session starts with them."""
     settings = _site()
-    named = (("--profile", _profile(asked, settings)), ("--group", asked["group"]))
+    named = (("--profile", asked["profile"]), ("--group", asked["group"]))
     arguments = [f"{name}={value}" for name, value in named if value is not None]
-    arguments += [f"--salloc-arg={each}" for each in _salloc_args(asked["salloc_arg"])]
+    arguments += [f"--salloc-arg={each}" for each in asked["salloc_arg"]]
     arguments += _x11(asked, settings)
     further: tuple[str, ...] = asked["arguments"]
     if further and not further[0].startswith("-"):
-        raise UsageError(
-            f'"{printable(further[0], 80)}": arguments of {hosts.PROGRAM} begin with "-"; '
+        words = stray(further[0], asked["salloc_arg"]) or (
+            f'"{further[0]}": arguments of {hosts.PROGRAM} begin with "-"; '
             "the host's name is given by --alias"
         )
-    return (*arguments, *further)
+        raise UsageError(printable(words))
+    arguments += further
+    _check(arguments, settings)
+    return tuple(arguments)
 
 
 def _site() -> ProxySettings:
-    """Return what the site has decided; a mistake in it keeps nobody from a block."""
+    """Return what the site has decided; of a file that is wrong nothing is used."""
     try:
         text = site.read(DEFAULT)
         return ProxySettings() if text is None else parse(text, DEFAULT)
-    except ConfigError as error:
-        click.echo(f"vscadmin: warning: {printable(error.problems[0])}: not used", err=True)
-        return ProxySettings()
+    except ConfigError:
+        return ProxySettings()  # _check warns of it
 
 
-def _profile(asked: Mapping[str, Any], settings: ProxySettings) -> str | None:
-    name: str | None = asked["profile"]
-    if name is not None and settings.source and name not in settings.profile:
-        known = ", ".join(settings.profile) or "none"
-        hint = suggestion(name, settings.profile) or f"; there are: {known}"
-        raise UsageError(f'--profile: "{printable(name, 80)}" is not one of this site{hint}')
-    return name
+class _Answer(NamedTuple):
+    """What the proxy of this node says of arguments; both are "" if it starts a session."""
+
+    mistake: str = ""
+    """Of the site, so that no session can start."""
+    refusal: str = ""
 
 
-def _salloc_args(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the arguments for salloc; raises UsageError where they are none of a session."""
+def _check(arguments: Sequence[str], settings: ProxySettings) -> None:
+    """Raise UsageError, in the proxy's own words, where this node's would start no session.
+
+    A mistake of the site is a warning, and keeps nobody from a block.
+    """
+    answer = _asked_of_the_proxy(arguments, settings)
+    if answer.mistake:
+        click.echo(f"vscadmin: warning: {printable(answer.mistake, _LONGEST)}", err=True)
+        of_salloc = [each for each in arguments if each.startswith("--salloc-arg=")]
+        answer = _answer(of_salloc, config="", command="", is_for_all=False)
+    if answer.refusal:
+        raise UsageError(printable(answer.refusal, _LONGEST))
+
+
+def _asked_of_the_proxy(arguments: Sequence[str], settings: ProxySettings) -> _Answer:
+    """Return the answer for this node; the site's plugins are asked, by root as nobody."""
+    command = shutil.which(hosts.PROGRAM) or ""
+    answer = partial(_answer, arguments, DEFAULT, command, is_for_all=os.geteuid() == 0)
+    has_plugins = settings.plugins or any(map(os.path.lexists, site.local_files(command)))
+    if not has_plugins and not any(each.startswith("--config") for each in arguments):
+        return answer()
+    with _streams_kept():
+        looked = unprivileged(answer)
+    return _Answer(*looked.lines) if looked.lines else _Answer(looked.problem)
+
+
+def _answer(arguments: Sequence[str], config: str, command: str, *, is_for_all: bool) -> _Answer:
+    """Prepare a session, which starts nothing; what *is_for_all* is not denied for who asks."""
     try:
-        slurm_args.check(arguments)
-    except ValueError as error:
-        raise UsageError(f"--salloc-arg: {printable(str(error), 200)}") from error
-    return arguments
+        prepared = decide(arguments, command, os.environ, config, os.getpid())
+    except ConfigError as error:
+        return _Answer(mistake=str(error))
+    except NotPermittedError as error:
+        return _Answer() if is_for_all else _Answer(refusal=str(error))
+    except UsageError as error:
+        return _Answer(refusal=str(error))
+    if isinstance(prepared, Said):
+        words = "--help, --version, --list-profiles and --explain start no session"
+        return _Answer(refusal=words)
+    return _Answer()
+
+
+@contextmanager
+def _streams_kept() -> Iterator[None]:
+    """Keep what programs of plugins write out of the block, and our stdin from them."""
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # takes the place of what is closed
+    kept = os.dup(0), os.dup(1)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        for fd, own in enumerate(kept):
+            os.dup2(own, fd)
+            os.close(own)
+        os.close(null)
 
 
 def _x11(asked: Mapping[str, Any], settings: ProxySettings) -> list[str]:
     """Return how X11 is asked for: of the site's plugin, which looks at DISPLAY, else of Slurm."""
-    if not asked["x11"] or "x11" in slurm_args.in_force(asked["salloc_arg"]):
+    try:
+        is_given = "x11" in slurm_args.in_force(asked["salloc_arg"])
+    except ValueError:  # _check says what is wrong
+        return []
+    if not asked["x11"] or is_given:
         return []
     return ["--x11"] if "x11" in settings.plugins else ["--salloc-arg=--x11"]
 
@@ -162,7 +225,11 @@ def _facts(host: hosts.Host, block: str, settings: Mapping[str, object]) -> dict
 
 
 def _page(
-    host: hosts.Host, block: str, settings: Mapping[str, object], config_file: str | None
+    host: hosts.Host,
+    block: str,
+    settings: Mapping[str, object],
+    config_file: str | None,
+    hints: list[str],
 ) -> str:
     """Return all of it, a heading each; without the headings each part can be pasted whole."""
     where = config_file or '~/.ssh/config, above any "Host *"'
@@ -176,17 +243,18 @@ def _page(
         "",
         f"# 3. In your editor: F1, Remote-SSH: Connect to Host..., {host.alias}",
         "#",
-        *_hints(host, config_file),
+        *hints,
     ]
     return "\n".join(lines)
 
 
-def _hints(host: hosts.Host, config_file: str | None) -> list[str]:
+def _hints(host: hosts.Host, config_file: str | None, *, is_guess: bool) -> list[str]:
+    """Return what may not fit; *is_guess*: we named the host as it calls itself."""
     hints = [
         f'# Should "remote.SSH.remotePlatform" list {host.alias}: take it out there. For a host',
         "# that it lists no RemoteCommand is run, and you would work on the login node.",
     ]
-    if "." not in host.host_name and ":" not in host.host_name:
+    if is_guess or ("." not in host.host_name and ":" not in host.host_name):
         hints.append(f"# Is {host.host_name} known to your computer? If not: --host-name.")
     if host.alias == host.host_name and config_file is None:
         hints.append(f'# A plain "ssh {host.alias}" starts a job, too. To keep it apart: --alias.')

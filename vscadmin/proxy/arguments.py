@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, NoReturn
 
 from vscadmin.errors import ConfigError, UsageError, suggestion
@@ -26,6 +27,7 @@ the settings of the editor that it needs.
 """
 _WORKGROUP = ("-g", "--group", "--workgroup")
 _GREEDY = ("-S", "--salloc-arg", "--srun-arg")  # their values begin with a dash
+_OF_SALLOC = ("-S", "--salloc-arg=", "--srun-arg=")  # what one of them begins with, in one word
 
 
 class Asked(NamedTuple):
@@ -81,9 +83,10 @@ class Parser:
         missing = [flag for flag in _WORKGROUP if flag not in self._taken]
         if missing:
             self._rare.add_argument(*missing, dest="no_workgroup", help=argparse.SUPPRESS)
-        found, unknown = self._parser.parse_known_args(list(_joined(argv)))
+        words = list(_joined(argv))
+        found, unknown = self._parser.parse_known_args(words)
         if unknown:
-            raise UsageError(_unknown(unknown[0], self._flags()))
+            raise UsageError(_unknown(unknown, words, self._flags()))
         if missing and found.no_workgroup is not None:
             raise UsageError(
                 f"{'/'.join(missing)}: this site has no workgroup plugin; leave it out"
@@ -92,18 +95,22 @@ class Parser:
 
     def log_file(self, argv: Sequence[str]) -> str:
         """Find -l in a command line that may hold options of a plugin that failed."""
-        return self._found(argv, "log_file")
+        return self._found(argv, "log_file") or ""
 
     def config(self, argv: Sequence[str]) -> str:
         """Find --config in a command line that is read in earnest only after that file was."""
-        return self._found(argv, "config")
+        return self._found(argv, "config") or ""
 
-    def _found(self, argv: Sequence[str], name: str) -> str:
+    def asks_for_help(self, argv: Sequence[str]) -> bool:
+        """Find --help in a command line that may hold options of plugins that are not known."""
+        return bool(self._found(argv, "help"))
+
+    def _found(self, argv: Sequence[str], name: str) -> Any:
         try:
             found = self._parser.parse_known_args(list(_joined(argv)))[0]
         except UsageError:
-            return ""
-        return getattr(found, name) or ""
+            return None
+        return getattr(found, name)
 
     def help(self) -> str:
         """Return the text of --help."""
@@ -165,13 +172,31 @@ def _joined(argv: Sequence[str]) -> Iterator[str]:
         yield word if value is None else f"--salloc-arg={value}"
 
 
-def _unknown(word: str, flags: list[str]) -> str:
+def _unknown(unknown: Sequence[str], words: Sequence[str], flags: list[str]) -> str:
+    """Say what is wrong with the first of the *unknown* among all *words*."""
+    word, *others = unknown
     name = word.partition("=")[0]
     if name.startswith("--") and name[2:] in slurm_args.LONG:
-        return f"{word}: is an option of Slurm's; write -S {word}"
-    if not word.startswith("-"):
-        return f"{word}: is no option; everything that is asked for begins with a dash"
-    return f"{word}: unknown option{suggestion(name, flags)}"
+        whole = slurm_args.joined(word, others[0]) if others else ""
+        return f"{word}: is an option of Slurm's; write -S {whole or word}"
+    if word.startswith("-"):
+        return f"{word}: unknown option{suggestion(name, flags)}"
+    lacking = (_of_salloc(before) for before, each in pairwise(words) if each == word)
+    return stray(word, lacking) or (
+        f"{word}: is no option; everything that is asked for begins with a dash"
+    )
+
+
+def stray(word: str, options: Iterable[str]) -> str:
+    """Say how *word* is given to the one of salloc's *options* that lacks it; "" if none does."""
+    whole = next(filter(None, (slurm_args.joined(each, word) for each in options)), "")
+    return f"{word}: stands alone; write -S {whole}" if whole else ""
+
+
+def _of_salloc(word: str) -> str:
+    """Return the argument for salloc that *word* holds, "" for none."""
+    found = (word.removeprefix(each) for each in _OF_SALLOC if word.startswith(each))
+    return next(found, "")
 
 
 def _asked(found: argparse.Namespace, options: Mapping[str, Any]) -> Asked:

@@ -52,8 +52,10 @@ def add_usual(parser: argparse.ArgumentParser) -> None:
 
 def add_of_files(parser: argparse.ArgumentParser) -> None:
     """Add what shows what happens: the log, and copies of the streams."""
-    words = 'files; "[PID]" in a name becomes the process id, tokens are left out'
-    group = parser.add_argument_group("when something is wrong", words)
+    words = """\
+These show what happens when something is wrong. A "[PID]" in the name of a
+FILE becomes the process id. Tokens are left out of what is written."""
+    group = parser.add_argument_group("log and copies", words)
     add = group.add_argument
     add("-v", "--verbose", action="count", default=0, help="say more; repeatable")
     add("-q", "--quiet", action="count", default=0, help="say less; repeatable")

@@ -39,15 +39,16 @@ _MOST_BYTES = 1 << 20  # of a plugin's source
 class PluginError(ConfigError):
     """A plugin is wrong or failed; *trace* is what happened, for a log file."""
 
-    def __init__(self, plugin: str, words: str, trace: str = "") -> None:
-        super().__init__((f"plugin {plugin}: {printable(words)}",))
+    def __init__(self, plugin: str, *problems: str, trace: str = "") -> None:
+        super().__init__(tuple(f"plugin {plugin}: {printable(each)}" for each in problems))
         self.trace = trace
 
 
 def failure(plugin: str, where: str, error: BaseException) -> PluginError:
     """Put what a plugin raised in a line, and its traceback aside."""
     words = f"called sys.exit({error})" if isinstance(error, SystemExit) else _words(error)
-    return PluginError(plugin, f"{where}: {words}", "".join(traceback.format_exception(error)))
+    trace = "".join(traceback.format_exception(error))
+    return PluginError(plugin, f"{where}: {words}", trace=trace)
 
 
 def _words(error: BaseException) -> str:
@@ -98,27 +99,39 @@ def load(name: str, path: str, fd: int) -> ModuleType:
         raise PluginError(name, f"{path}, line {error.lineno}: {error.msg}") from error
     except (Exception, SystemExit) as error:
         raise failure(name, path, error) from error
-    if problems := list(_misspelt(module)):
-        raise PluginError(name, f"{path}: {'; '.join(problems)}")
+    if problems := list(_misspelt(module)) or _without_hooks(module):
+        raise PluginError(name, *(f"{path}: {each}" for each in problems))
     return module
 
 
 def _misspelt(module: ModuleType) -> Iterator[str]:
-    """Say which functions were meant as hooks and are none, and whether there is any hook."""
-    marked = False
+    """Say which functions were meant as hooks and are none, each once."""
     for name, each in vars(module).items():
-        how = getattr(each, "vscadmin_impl", None)
-        if isinstance(how, dict):
-            marked = True
-            hook = how.get("specname") or name
-            if hook not in HOOKS:
-                yield f"there is no hook {hook}{suggestion(hook, HOOKS)}"
-            if how.get("wrapper") or how.get("hookwrapper"):
-                yield f"{name}: hooks that wrap others are not supported; return the whole result"
-        elif name[0] != "_" and _is_of(module, each) and get_close_matches(name, HOOKS, 1, _ALIKE):
-            yield f"{name}: is not marked with @hookimpl{suggestion(name, HOOKS - {name})}"
-    if not marked:
-        yield "has no hook; mark its functions with @hookimpl"
+        how = _marking(each)
+        if how is None:
+            if name[0] != "_" and _is_of(module, each) and _alike(name):
+                hint = "" if name in HOOKS else suggestion(name, HOOKS)
+                yield f"{name}: is not marked with @hookimpl{hint}"
+        elif (hook := how.get("specname") or name) not in HOOKS:
+            yield f"there is no hook {hook}{suggestion(hook, HOOKS)}"
+        elif how.get("wrapper") or how.get("hookwrapper"):
+            yield f"{name}: hooks that wrap others are not supported; return the whole result"
+
+
+def _without_hooks(module: ModuleType) -> list[str]:
+    if any(_marking(each) is not None for each in vars(module).values()):
+        return []
+    return ["has no hook; mark its functions with @hookimpl"]
+
+
+def _marking(value: Any) -> dict[str, Any] | None:
+    """Return how @hookimpl marked *value*, None where it did not."""
+    how = getattr(value, "vscadmin_impl", None)
+    return how if isinstance(how, dict) else None
+
+
+def _alike(name: str) -> bool:
+    return bool(get_close_matches(name, HOOKS, 1, _ALIKE))
 
 
 def _is_of(module: ModuleType, value: Any) -> bool:

@@ -22,6 +22,8 @@ class Said(NamedTuple):
 
     text: str
     exit_code: int = Exit.DONE
+    warning: str = ""
+    """One line for stderr."""
 
 
 def prepare(
@@ -33,9 +35,25 @@ def prepare(
 ) -> Launch | Said:
     """Return the session that *argv*, without the program's name, asks for.
 
-    *invoked_as* is the path that the command was called by, *pid* the session's process (0:
-    this one). Raises UsageError (2), NotPermittedError (77) and ConfigError (78), each with
-    the one line that the user is to see.
+    As `decide`, *pid* 0 being this process; and what a plugin raised goes to the log file, if
+    the command line names one.
+    """
+    pid = pid or os.getpid()
+    try:
+        return decide(argv, invoked_as, environ, config, pid)
+    except ConfigError as error:
+        _keep_trace(argv, getattr(error.__cause__, "trace", ""), pid)
+        raise
+
+
+def decide(
+    argv: Sequence[str], invoked_as: str, environ: Mapping[str, str], config: str, pid: int
+) -> Launch | Said:
+    """Return what `prepare` does; nothing is written by it.
+
+    *invoked_as* is the path that the command was called by, *config* the proxy.toml unless
+    *argv* names one, *pid* the session's process. Raises UsageError (2), NotPermittedError
+    (77) and ConfigError (78), each with the one line that the user is to see.
     """
     if list(argv) == ["--version"]:  # also of use where the configuration is wrong
         return Said(f"{PROGRAM} {__version__}\n")
@@ -49,12 +67,14 @@ def prepare(
             raise UsageError(f"--config {printable(config)}: there is no such file")
         if text is not None:
             site.believe(config)
-        return _prepare(argv, site.load(text, config, invoked_as), environ, pid or os.getpid())
+        return _prepare(argv, site.load(text, config, invoked_as), environ, pid)
     except ConfigError as error:
-        _keep_trace(argv, getattr(error, "trace", ""), pid or os.getpid())
         first, *others = error.problems
         more = f" (and {len(others)} more)" if others else ""
         line = f"{first}{more}; no session can start: please tell {contact_in(text or b'')}"
+        parser = Parser()
+        if parser.asks_for_help(argv):
+            return Said(parser.help(), warning=line)
         raise ConfigError((line,)) from error
 
 

@@ -48,6 +48,8 @@ class Reader:
             where = f"{path}.{key}" if path else key
             if key in schema:
                 self._put(found, key, inner, schema[key], where)
+                if key not in found and not callable(schema[key]):
+                    self._hint(where, key, inner, schema)
             else:
                 self.problems.append(f"{where}: unknown key{suggestion(key, schema)}")
         return found
@@ -57,6 +59,17 @@ class Reader:
         result = self._value(value, kind, path)
         if len(self.problems) == before:
             found[key] = result
+
+    def _hint(self, path: str, key: str, value: Any, schema: Mapping[str, Kind]) -> None:
+        """Name the key like *key* that *value* fits, where it is no table or list for *key*."""
+        if self.problems[-1].startswith(f"{path}: "):  # not of something in the value
+            fitting = [each for each, kind in schema.items() if Reader().takes(value, kind)]
+            self.problems[-1] += suggestion(key, fitting)
+
+    def takes(self, value: Any, kind: Kind) -> bool:
+        """Tell whether nothing is wrong with *value*, nor was with any before it."""
+        self._value(value, kind, "")
+        return not self.problems
 
     def _value(self, value: Any, kind: Kind, path: str) -> Any:
         if isinstance(kind, Mapping):

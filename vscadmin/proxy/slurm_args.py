@@ -136,6 +136,15 @@ def _short(word: str, words: Iterator[str]) -> Iterator[Option]:
         yield Option(name, "", word)
 
 
+def joined(word: str, value: str) -> str:
+    """Return an option and the *value* that it lacks as one argument; "" where it takes none."""
+    try:
+        *_, option = read([word, value])
+    except ValueError:
+        return ""
+    return f"--{option.name}={option.value}"
+
+
 def _next(word: str, words: Iterator[str]) -> str:
     try:
         return next(words)
