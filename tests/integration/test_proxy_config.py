@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.integration.pythons import python_without
 from vscadmin.cli import doctor_proxy
 from vscadmin.cli.main import cli
 from vscadmin.cli.unprivileged import Looked, unprivileged
@@ -196,6 +199,8 @@ def test_doctor_finds_a_site_in_order(checked: Path) -> None:
         "site plugins": [("ok", "none", 0)],
         "launcher": [("ok", "salloc", 0)],
         "proxy command": [("ok", str(command), 0)],
+        "ctypes": [("ok", "can be imported", 0)],
+        "sock_diag": [("ok", "tells whose a connection is", 0)],
     }
 
 
@@ -232,6 +237,38 @@ def test_doctor_misses_slurm_and_the_command(
     assert found["proxy command"][0][0] == "warn"
     checked.unlink()
     assert {grade for rows in doctor().values() for grade, _, _ in rows} == {"ok"}, "not used here"
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which the proxy is used."""
+    command = tmp_path / "vscode-shell-proxy"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+def doctor_of(*python: str, environment: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Return grade and words of each check as another interpreter finds them."""
+    argv = [*python, "-I", "-c", "from vscadmin.cli.main import main; main()", "doctor", "--json"]
+    done = subprocess.run(argv, env=environment, capture_output=True, timeout=60, check=False)
+    rows = json.loads(done.stdout)["checks"]
+    return {row["check"]: (row["grade"], row["words"]) for row in rows}
+
+
+def test_doctor_misses_ctypes(tmp_path: Path, used: dict[str, str]) -> None:
+    python = python_without("_ctypes", tmp_path / "venv")
+    grade, words = doctor_of(python, environment=used)["ctypes"]
+    assert grade == "warn"
+    assert words.startswith(f"{python}: ")
+    assert words.endswith("; no session can get a job")
+
+
+def test_doctor_looks_itself_up(used: dict[str, str]) -> None:
+    filtered = str(Path(__file__).with_name("no_sock_diag.py"))
+    found = doctor_of(sys.executable, filtered, sys.executable, environment=used)["sock_diag"]
+    words = "the kernel does not tell whose a connection is (tcp_diag): sessions refuse all"
+    assert found == ("warn", words)
 
 
 def test_doctor_follows_the_link_to_the_command(checked: Path) -> None:

@@ -28,6 +28,14 @@ while held or not ended:
 """
 
 
+def test_help_is_help_and_a_wrong_configuration_a_warning(tmp_path: Path) -> None:
+    with Proxy(tmp_path, "--help", config='version = 1\ndefault_profile = "nix"\n') as proxy:
+        assert proxy.wait() == 0
+        assert proxy.stdout.startswith(b"usage: vscode-shell-proxy [options]\n")
+        line = f"warning: {tmp_path}/proxy.toml: default_profile: there is no [profile.nix]; "
+        assert proxy.stderr.startswith(f"vscode-shell-proxy: {line}no session can start: ")
+
+
 def test_a_slow_client_gets_all_that_the_shell_wrote(tmp_path: Path) -> None:
     """The shell has long ended: what holds its output must not be ended before it is out."""
     buffer = tmp_path / "buffer.py"

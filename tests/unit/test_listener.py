@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.relaying import reset
-from vscadmin.proxy import refusals
+from vscadmin.proxy import owner, refusals
 from vscadmin.proxy.descriptors import raise_file_limit
 from vscadmin.proxy.listener import Listener, ListenError
 from vscadmin.proxy.loop import Loop
@@ -93,6 +93,20 @@ def test_a_client_that_is_gone_before_it_is_let_in_harms_nobody(listening: Liste
     with socket.create_connection(where):
         listening.until(lambda: len(listening.accepted) == 1)
     assert listening.refused == []
+
+
+def test_a_kernel_that_cannot_be_asked_is_said_once_and_everybody_refused(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EGP has no module, so the kernel answers as it does for TCP without tcp_diag."""
+    monkeypatch.setattr(owner, "_PROTOCOL", socket.IPPROTO_EGP)
+    where = _place(listening.at(LOOPBACK))
+    for _ in range(3):
+        with socket.create_connection(where) as client:
+            client.sendall(b"hello")
+            listening.until(lambda: _is_reset(client))
+    words = "this node cannot tell whose a connection is (tcp_diag); all of them are refused"
+    assert (listening.accepted, listening.refused) == ([], [words])
 
 
 def test_without_descriptors_clients_wait_and_the_loop_does_not_spin(listening: Listening) -> None:
@@ -226,6 +240,15 @@ def test_more_files_may_be_open_and_the_old_limits_are_told() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(before[1], 65536)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def _is_reset(client: socket.socket) -> bool:
+    try:
+        return client.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def _place(listener: Listener) -> tuple[str, int]:

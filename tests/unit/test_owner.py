@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.relaying import connected, reset
+from vscadmin.proxy import owner
 from vscadmin.proxy.owner import Owners
 
 US = os.geteuid()
@@ -84,6 +85,37 @@ def test_without_a_descriptor_for_the_question_nobody_is_known_until_there_is_on
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert owners.uid_of_peer(one) == US
+
+
+@pytest.mark.parametrize("family", ["tcp", "tcp6", "unix"])
+def test_the_kernel_can_be_asked(owners: Owners, family: str) -> None:
+    one, other = connected(family)
+    with one:
+        with other:
+            assert owners.can_ask(one)
+        assert owners.can_ask(one), "our own end is known, though its peer has gone"
+
+
+@pytest.mark.parametrize("family", ["tcp", "tcp6"])
+def test_a_kernel_without_the_module_is_told_from_a_peer_that_has_gone(
+    owners: Owners, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EGP has no module, so the kernel answers as it does for TCP without tcp_diag: ENOENT."""
+    monkeypatch.setattr(owner, "_PROTOCOL", socket.IPPROTO_EGP)
+    one, other = connected(family)
+    with one, other:
+        assert owners.uid_of_peer(one) is None
+        assert not owners.can_ask(one)
+
+
+def test_a_connection_that_was_reset_says_nothing_about_the_kernel(
+    owners: Owners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "_PROTOCOL", socket.IPPROTO_EGP)
+    one, other = connected("tcp")
+    reset(other)
+    with one:
+        assert owners.can_ask(one)
 
 
 def test_one_netlink_socket_serves_all_questions(owners: Owners) -> None:

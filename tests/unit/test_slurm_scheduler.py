@@ -142,6 +142,16 @@ class TestSqueue:
         with pytest.raises(SchedulerError, match=r"squeue: 3 --noheader --all --user=7 %s$"):
             Squeue().jobs(7)
 
+    def test_it_is_asked_about_the_cluster_on_which_sessions_are(
+        self, bin_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It would take SLURM_CLUSTERS for -M."""
+        monkeypatch.setenv("SLURM_CLUSTERS", "elsewhere")
+        monkeypatch.setenv("SLURM_CONF", "/etc/here")
+        put(bin_dir, "echo ${SLURM_CLUSTERS-none} $SLURM_CONF >&2; exit 1")
+        with pytest.raises(SchedulerError, match=r"squeue: none /etc/here$"):
+            Squeue().jobs()
+
     def test_the_format_reaches_it(self, bin_dir: Path) -> None:
         """What the format names is echoed here, where squeue fills it in."""
         put(bin_dir, 'printf "%s\\n" "$SQUEUE_FORMAT"')

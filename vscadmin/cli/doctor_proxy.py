@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import sys
 from collections.abc import Iterator
+from importlib import import_module
 
 from vscadmin.cli.checks import Check, Grade
 from vscadmin.cli.proxy_config import BUILT_IN_PROXY, LoadedProxy, load_proxy, plugin_problems
@@ -12,10 +15,13 @@ from vscadmin.cli.unprivileged import Looked, unprivileged
 from vscadmin.errors import ConfigError, Exit
 from vscadmin.proxy import site
 from vscadmin.proxy.arguments import PROGRAM
+from vscadmin.proxy.listener import listen
+from vscadmin.proxy.owner import Owners
 from vscadmin.proxy.settings import DEFAULT, ProxySettings
 from vscadmin.trust import doubts
 
 PROXY_FILE = DEFAULT
+_PATIENCE = 3.0  # s, for a connection to ourselves
 
 
 def checks() -> Iterator[Check]:
@@ -33,6 +39,8 @@ def checks() -> Iterator[Check]:
         yield from _plugins(loaded.settings, command or "")
         yield _launcher(loaded.settings, is_used)
     yield _command(command, is_used)
+    yield _ctypes(is_used)
+    yield _sock_diag(is_used)
 
 
 def _settings(loaded: LoadedProxy) -> Iterator[Check]:
@@ -88,3 +96,34 @@ def _command(command: str | None, is_used: bool) -> Check:
     target = os.path.realpath(command)
     where = command if target == command else f"{command}, which is {target}"
     return Check("proxy command", Grade.OK, where)
+
+
+def _ctypes(is_used: bool) -> Check:
+    """Import what a launcher is tied to its session with."""
+    try:
+        import_module("ctypes")
+    except ImportError as error:
+        words = f"{sys.executable}: {error}; no session can get a job"
+        return Check("ctypes", Grade.WARN if is_used else Grade.OK, words)
+    return Check("ctypes", Grade.OK, "can be imported")
+
+
+def _sock_diag(is_used: bool) -> Check:
+    """Connect to ourselves and ask the kernel who that is, as sessions do of each connection."""
+    owners = Owners()
+    try:
+        with (
+            listen("127.0.0.1", 0, 1) as listener,
+            socket.create_connection(listener.getsockname(), _PATIENCE),
+            listener.accept()[0] as accepted,
+        ):
+            found = owners.uid_of_peer(accepted)
+    except OSError as error:
+        words = f"127.0.0.1: {error.strerror or error}; the editor cannot connect"
+        return Check("sock_diag", Grade.WARN if is_used else Grade.OK, words)
+    finally:
+        owners.close()
+    if found != os.geteuid():
+        words = "the kernel does not tell whose a connection is (tcp_diag): sessions refuse all"
+        return Check("sock_diag", Grade.WARN if is_used else Grade.OK, words)
+    return Check("sock_diag", Grade.OK, "tells whose a connection is")

@@ -48,7 +48,10 @@ def _open_what_is_closed() -> None:
 def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
     """Return what is to be done, or the exit status where that was all."""
     reader, writer = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        return _no_room(error)
     if not pid:
         os.close(reader)
         status = 1  # a bug
@@ -91,13 +94,16 @@ def _prepare(invoked_as: str, argv: list[str], writer: int) -> int:
     from vscadmin.errors import Exit, VscadminError  # noqa: PLC0415 - as are all here
 
     try:
+        from vscadmin.proxy.coercion import as_given  # noqa: PLC0415
         from vscadmin.proxy.prepare import Said, prepare  # noqa: PLC0415 - only in the child
 
         stdout = _kept_from_plugins()
-        prepared = prepare(argv, invoked_as, os.environ, pid=os.getppid())
+        prepared = prepare(argv, invoked_as, as_given(os.environ), pid=os.getppid())
         if isinstance(prepared, Said):
             with os.fdopen(stdout, "w") as output:
                 output.write(prepared.text)
+            if prepared.warning:
+                print(f"{_NAME}: warning: {prepared.warning}", file=sys.stderr)
             return prepared.exit_code
         with os.fdopen(writer, "wb") as result:
             result.write(prepared.dump())
@@ -140,6 +146,14 @@ def _carry(launch: Launch) -> int:
 
         scheduler = Watching()
     return Session(launch, launcher, journal, scheduler).run()
+
+
+def _no_room(error: OSError) -> int:
+    from vscadmin.errors import Exit  # noqa: PLC0415 - rare
+    from vscadmin.proxy.child import words  # noqa: PLC0415
+
+    print(f"{_NAME}: {words(error)}", file=sys.stderr)
+    return Exit.NO_BACKEND
 
 
 def _refused(error: VscadminError) -> int:

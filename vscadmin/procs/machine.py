@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -90,6 +89,10 @@ def clock_problem() -> str:
     by_uptime = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     if abs(psutil.boot_time() - by_uptime) > _CLOCK_SLACK:
         return "the boot time in /proc/stat and the uptime disagree"
+    try:
+        import ctypes  # noqa: PLC0415 - a Python may lack it, and all else works without
+    except ImportError:
+        return "this Python has no ctypes to ask whether the clock is synchronised"
     buffer = ctypes.create_string_buffer(_TIMEX_SIZE * 2)
     if ctypes.CDLL(None, use_errno=True).adjtimex(buffer) < 0:
         return "the kernel does not tell whether the clock is synchronised"

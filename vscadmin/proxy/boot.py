@@ -28,6 +28,7 @@ MODULES = (
     "stream",
     "signals",
     "descriptors",
+    "coercion",
     "acceptor",
     "wire",
     "link",
@@ -103,7 +104,11 @@ unset SLURM_MPI_TYPE
 for v in $(env | sed -n 's/^\\(SLURM_CPU_BIND[A-Z_]*\\)=.*/\\1/p'); do unset $v; done
 eval "$answer"
 u=$(getent passwd "$(id -u)" 2>/dev/null | cut -d: -f7)
-SHELL=${{u:-/bin/sh}}
+for each in "$u" "$SHELL" /bin/sh; do
+  case $each in */nologin | */false) continue ;; esac
+  [ -f "$each" ] && [ -x "$each" ] && break
+done
+SHELL=$each
 export SHELL
 cd "${{HOME:-/}}" 2>/dev/null || cd /
 login=$SHELL

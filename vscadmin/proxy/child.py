@@ -64,7 +64,12 @@ def spawn(
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reader)
+        os.close(writer)
+        raise
     if not pid:
         os.close(reader)
         try:
@@ -76,8 +81,8 @@ def spawn(
             if is_tied:
                 _tie(parent)
             os.execvpe(argv[0], list(argv), dict(environment))  # noqa: S606 - no shell is needed
-        except OSError as error:
-            os.write(writer, str(error.errno).encode())
+        except Exception as error:  # such as an ImportError of _tie's
+            os.write(writer, _failure(error))
         finally:
             os._exit(127)
     os.close(writer)
@@ -85,8 +90,16 @@ def spawn(
         failure = result.read()
     if failure:
         os.waitpid(pid, 0)
-        raise OSError(int(failure), os.strerror(int(failure)), argv[0])
+        number, _, reason = failure.decode("utf-8", "replace").partition(" ")
+        raise OSError(int(number), reason, argv[0] if int(number) else None)
     return pid
+
+
+def _failure(error: Exception) -> bytes:
+    """Return an error number, 0 where there is none, and the words for it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.errno} {error.strerror}".encode()
+    return f"0 {type(error).__name__}: {error}".encode("utf-8", "backslashreplace")
 
 
 def _place(stdio: tuple[int, int, int]) -> None:
@@ -109,14 +122,16 @@ def _tie(parent: int) -> None:
 class Guardian:
     """A shell that outlives us only to tidy up: SIGKILL leaves us no time to, nor Slurm's delay.
 
-    Without /bin/sh there is none, and nothing is lost but this.
+    Where it cannot be started there is none, and nothing is lost but this.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         reader, self._writer = os.pipe2(os.O_CLOEXEC)
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self.pid = 0
         try:
-            self.pid = spawn(["/bin/sh", "-c", _GUARDIAN], environment, (reader, null, null))
+            with suppress(OSError):  # no /bin/sh, or no room for a process
+                self.pid = spawn(["/bin/sh", "-c", _GUARDIAN], environment, (reader, null, null))
         finally:
             os.close(reader)
             os.close(null)
@@ -136,6 +151,8 @@ class Guardian:
 
 def words(error: OSError) -> str:
     """Say why a program could not be started."""
+    if error.errno == errno.EAGAIN:
+        return "you have too many processes on this node (ulimit -u)"
     if error.errno == errno.ENOENT:
         return f"{error.filename}: there is no such command on PATH"
-    return f"{error.filename}: {error.strerror}"
+    return ": ".join(each for each in (error.filename, error.strerror) if each)

@@ -17,6 +17,7 @@ from vscadmin.proxy.refusals import Refusals
 
 _LONGEST_PATH = 107  # bytes: sun_path less its NUL, unix(7)
 _NAME = "sock"
+_BLIND = "this node cannot tell whose a connection is (tcp_diag); all of them are refused"
 _ADVICE = {
     errno.EADDRINUSE: "leave -p out to have a free port chosen",
     errno.EACCES: "ports below 1024 are root's; leave -p out to have a free port chosen",
@@ -60,8 +61,10 @@ class Listener:
         refused: Callable[[str], None],
     ) -> None:
         self._accepted = accepted
+        self._refused = refused
         self._refusals = Refusals(loop, refused)
         self._owners = Owners()
+        self._is_blind = False
         self._uid = os.getuid()
         self._directory = ""
         self._socket = self._on_path(backlog) if bind is None else _on_port(bind, backlog)
@@ -96,10 +99,19 @@ class Listener:
         if uid is None and _has_gone(connection):  # a probe; whose, nobody can tell any more
             connection.close()
             return
+        if uid is None and not self._owners.can_ask(connection):
+            self._say_that_none_gets_in()
+            reset(connection)
+            return
         who = f"of uid {uid}" if uid is not None else _foreigner(connection)
         if who:
             self._refusals.add(f"a connection {who} was refused")
         reset(connection)
+
+    def _say_that_none_gets_in(self) -> None:
+        if not self._is_blind:
+            self._is_blind = True
+            self._refused(_BLIND)
 
     def close(self) -> None:
         """Take no more connections; those that were handed on stay."""

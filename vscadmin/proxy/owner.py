@@ -6,6 +6,7 @@ is not certain is None, and that means: refuse.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -33,6 +34,8 @@ _SIZE = _OWNER_AT + _OWNER.size
 # docs/adr/0012.
 _HELD = frozenset((1, 4, 5))
 _ALL = 0xFFFFFFFF
+_PROTOCOL = socket.IPPROTO_TCP
+_FOR_NOW = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # says nothing of the kernel
 
 _UCRED = struct.Struct("=iII")  # struct ucred, unix(7)
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 in IPv6 (RFC 4291, 2.5.5.2)
@@ -55,10 +58,28 @@ class Owners:
             peer = connection.getpeername()
             if not isinstance(peer, tuple):
                 return _uid_of_unix_peer(connection)
-            uid = self._look_up(peer, connection.getsockname())
+            uid = _uid_of(*self._look_up(peer, connection.getsockname()))
             return uid if connection.getpeername() == peer else None
         except (OSError, ValueError, struct.error):
             return None
+
+    def can_ask(self, connection: socket.socket) -> bool:
+        """Tell whether the kernel answers at all, where it did not say whose *connection* is.
+
+        It knows our own end as long as that stands. Without tcp_diag it says ENOENT, as it does
+        of a peer that has gone; where a filter forbids it there is another error.
+        """
+        try:
+            peer = connection.getpeername()
+            if not isinstance(peer, tuple):
+                return True
+            answer, _ = self._look_up(connection.getsockname(), peer)
+            if _is_found(answer):
+                return True
+        except (OSError, struct.error) as error:
+            if getattr(error, "errno", None) in _FOR_NOW:
+                return True
+        return not _stands(connection)
 
     def close(self) -> None:
         """Let go of the netlink socket."""
@@ -66,15 +87,18 @@ class Owners:
             self._netlink.close()
             self._netlink = None
 
-    def _look_up(self, peer: tuple[str, int], own: tuple[str, int]) -> int | None:
-        """Ask for the socket that calls *peer* its own end; raises OSError."""
-        family, ends = _ends(peer, own)
+    def _look_up(self, one: tuple[str, int], other: tuple[str, int]) -> tuple[bytes, bytes]:
+        """Ask for the socket that calls *one* its own end; return the answer, and both ends.
+
+        Raises OSError.
+        """
+        family, ends = _ends(one, other)
         self._sequence += 1
         question = _QUESTION.pack(
             _ASKED, _SOCK_DIAG_BY_FAMILY, _REQUEST, self._sequence, 0,
-            family, socket.IPPROTO_TCP, 0, _ALL,
+            family, _PROTOCOL, 0, _ALL,
         )  # fmt: skip
-        return _uid_of(self._ask(question + ends + _ANY), ends)
+        return self._ask(question + ends + _ANY), ends
 
     def _ask(self, message: bytes) -> bytes:
         """Return the kernel's answer: it is there when send(2) returns."""
@@ -105,12 +129,24 @@ def _ends(peer: tuple[str, int], own: tuple[str, int]) -> tuple[int, bytes]:
 
 def _uid_of(answer: bytes, ends: bytes) -> int | None:
     """Read whose socket was found: the very one that was asked for, and held by a process."""
-    kind = _HEADER.unpack_from(answer)[1]
-    if kind != _SOCK_DIAG_BY_FAMILY or len(answer) < _SIZE:
-        return None  # NLMSG_ERROR: there is none
+    if not _is_found(answer):
+        return None
     uid, inode = _OWNER.unpack_from(answer, _OWNER_AT)
     is_it = answer[_ENDS_AT : _ENDS_AT + len(ends)] == ends
     return uid if is_it and inode and answer[_STATE_AT] in _HELD else None
+
+
+def _is_found(answer: bytes) -> bool:
+    """Tell whether it is about a socket; NLMSG_ERROR: there is none, or there is nobody to ask."""
+    return _HEADER.unpack_from(answer)[1] == _SOCK_DIAG_BY_FAMILY and len(answer) >= _SIZE
+
+
+def _stands(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _uid_of_unix_peer(connection: socket.socket) -> int:

@@ -6,10 +6,12 @@ likes. Only the shell after it sees the client's stdin, and only what that one w
 Runs on the compute node: standard library of Python 3.6 only.
 """
 
+import errno
 import os
 import pwd
 import signal
 
+from vscadmin.proxy.coercion import as_given
 from vscadmin.proxy.descriptors import restore_file_limit
 from vscadmin.proxy.loop import Loop, Timer
 from vscadmin.proxy.signals import restore
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 _PROFILE = 60.0  # s a profile may take: module systems on a busy file system need ten
 _LEFT_OUTPUT = 0.1  # s to wait for what is still in the pipes once the shell has ended
+_NOT_STARTED = 69  # EX_UNAVAILABLE
 _FALLBACK = "/bin/sh"
+_NO_SHELLS = ("nologin", "false")
 
 # What runs after the profile, in a POSIX shell: the client's stdin and stdout come back, from
 # the agent's /proc entries (csh closes descriptors), else as 3 and 4 (where /proc is another
@@ -81,6 +85,8 @@ class Shell:
         """Start the login shell."""
         self._stdout, self._out = os.pipe()
         stderr, self._err = os.pipe()
+        for fd in (self._stdout, stderr):
+            os.set_blocking(fd, False)  # what it is ready for, `reap` may have drained
         self._flows = (
             Flow(self._loop, self._stdout, self.outlets[0], self._output, self._closed),
             Flow(self._loop, stderr, self.outlets[1], lambda data: data, self._closed),
@@ -98,9 +104,23 @@ class Shell:
         return " ".join(["exec /bin/sh -c", *map(quoted, [text, "sh", *inside])])
 
     def _run(self, argv: "Sequence[str]") -> None:
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError as error:
+            self._not_started(error)
+            return
         if not self._pid:
             self._become(argv)
+
+    def _not_started(self, error: OSError) -> None:
+        """End at once, as a user has no room for a process here."""
+        reason = error.strerror
+        if error.errno == errno.EAGAIN:
+            reason = f"you have too many processes on {os.uname().nodename} (ulimit -u)"
+        self._say(f"no shell could be started: {reason}")
+        self._let_go()
+        self._status = _NOT_STARTED
+        self._loop.later(_LEFT_OUTPUT, self._finish)
 
     def _become(self, argv: "Sequence[str]") -> None:
         try:
@@ -114,11 +134,13 @@ class Shell:
             os.dup2(self._err, 2)
             for fd in (3, 4):
                 os.set_inheritable(fd, True)
-            _go_home(self._environment)
             program = self._environment["SHELL"] if argv[0].startswith("-") else argv[0]
-            os.execve(program, list(argv), self._environment)  # noqa: S606 - no shell is needed
-        except OSError as error:
-            os.write(2, f"vscode-shell-proxy: {argv[0]}: {error.strerror}\n".encode())
+            environment = {_bytes(key): _bytes(each) for key, each in self._environment.items()}
+            _go_home(environment[b"HOME"])
+            os.execve(_bytes(program), list(map(_bytes, argv)), environment)  # noqa: S606
+        except Exception as error:  # nothing of it may go on as a second agent
+            line = f"vscode-shell-proxy: {argv[0]}: {getattr(error, 'strerror', error)}\n"
+            os.write(2, line.encode("utf-8", "backslashreplace"))
         finally:
             os._exit(127)
 
@@ -212,18 +234,18 @@ def login_environment(
     """
     made = {
         name: value
-        for name, value in environment.items()
+        for name, value in as_given(environment).items()
         if name != "SLURM_MPI_TYPE" and not name.startswith("SLURM_CPU_BIND")
     }
     try:
         user = pwd.getpwuid(os.getuid())
         home, name, shell = user.pw_dir, user.pw_name, user.pw_shell
     except KeyError:  # the node does not know the user: what it was given has to do
-        home, name, shell = "/", str(os.getuid()), _FALLBACK
+        home, name, shell = "/", str(os.getuid()), ""
     made.setdefault("HOME", home)
     made.setdefault("USER", name)
     made.setdefault("LOGNAME", name)
-    made["SHELL"] = shell or _FALLBACK
+    made["SHELL"] = _first_usable(shell, made.get("SHELL", ""))
     for key, value in job.items():
         if value is None:
             made.pop(key, None)
@@ -232,17 +254,34 @@ def login_environment(
     return made
 
 
+def _first_usable(*shells: str) -> str:
+    """Return the first that runs commands: compute nodes may have nologin in their passwd."""
+    for each in shells:
+        is_one = os.path.basename(each) not in _NO_SHELLS and os.path.isfile(each)
+        if is_one and os.access(each, os.X_OK):
+            return each
+    return _FALLBACK
+
+
 def _login_command(environment: "Mapping[str, str]", command: str) -> "list[str]":
     """Return argv of a login shell: its name begins with a dash, for bash, csh, zsh and fish."""
     return ["-" + os.path.basename(environment["SHELL"]), "-c", command]
 
 
-def _go_home(environment: "Mapping[str, str]") -> None:
+def _go_home(home: bytes) -> None:
     """Where a login begins; a home that is not there must not keep the shell from starting."""
     try:
-        os.chdir(environment["HOME"])
+        os.chdir(home)
     except OSError:
         os.chdir("/")
+
+
+def _bytes(text: str) -> bytes:
+    """Return it for an argument or the environment, also where the node's locale cannot."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # Python 3.6 in the C locale
+        return text.encode("utf-8", "surrogateescape")
 
 
 def quoted(word: str) -> str:

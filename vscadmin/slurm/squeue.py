@@ -31,7 +31,12 @@ def _environment(mark: str) -> dict[str, str]:
     """Return our environment without what changes a listing, but with the format of this one.
 
     Others can see the arguments of a process, and could have the mark in a job's name in time;
-    nobody sees its environment. SLURM_TIME_FORMAT %s is seconds since the epoch.
+    nobody sees its environment. SLURM_TIME_FORMAT %s is seconds since the epoch. Sessions are
+    on the local cluster, whatever SLURM_CLUSTERS says.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "SLURM_CLUSTERS" and not name.startswith("SQUEUE_")
+    }
     return {**kept, "SQUEUE_FORMAT": listing_format(mark), "SLURM_TIME_FORMAT": "%s"}
