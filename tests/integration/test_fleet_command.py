@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 VSCADMIN = Path(sys.executable).with_name("vscadmin")
-# Its nodes by name: down, slow, old, loud, odd; every other runs what it is asked here.
+# Its nodes by name: down, slow, old, loud, odd, and told, which say what the folder has of them;
+# every other runs what it is asked here.
 SSH = f"""#!/bin/sh
 for last; do :; done
 previous=
@@ -24,6 +29,7 @@ case $node in
   none*) echo "sh: vscadmin: command not found" >&2; exit 127 ;;
   loud*) exec yes "$(printf %09999d 0)" | head -c 40000000 ;;
   odd*) printf 'Welcome \\033[31m\\n' ;;
+  told*) date +%s.%N; exec cat "${{0%/*}}/$node.json" ;;
   far*) echo $(($(date +%s) + 3600)).0; exec "{VSCADMIN}" doctor --json ;;
   *) PATH={VSCADMIN.parent}:$PATH exec sh -c "$last" ;;
 esac
@@ -38,10 +44,10 @@ def path(tmp_path: Path) -> str:
     return f"{tmp_path}:{os.environ['PATH']}"
 
 
-def fleet(path: str, *words: str) -> subprocess.CompletedProcess[str]:
+def fleet(path: str, *words: str, before: Iterable[str] = ()) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": path, "CLUSTERSHELL_CFGDIR": path.partition(":")[0]}
     return subprocess.run(
-        [VSCADMIN, "fleet", *words],
+        [*before, VSCADMIN, "fleet", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -93,6 +99,40 @@ def test_a_clock_that_is_off_is_measured_and_marked(path: str) -> None:
     row = next(line for line in shown.splitlines() if line.startswith("far1"))
     assert "+3600" in row or "+3599" in row
     assert "*" in row
+
+
+def told(folder: Path, node: str, **facts: Any) -> None:
+    """Write what *node* says to `vscadmin doctor --json`."""
+    known = {
+        "version": "0.3.0",
+        "mode": "enforce",
+        "policy_sha256": "3f9c2a7d10be" + 52 * "0",
+        "catalogue_sha256": "e949312acb5e" + 52 * "0",
+        "proxy_sha256": "91b0c4d2ee01" + 52 * "0",
+        "plugins": [{"name": name, "sha256": 64 * "5"} for name in ("workgroup", "salloc_args")],
+        "last_run": None,
+        "last_outcome": None,
+    }
+    document = {"schema": 1, "kind": "doctor", "checks": [], "facts": {**known, **facts}}
+    (folder / f"{node}.json").write_text(json.dumps(document), encoding="ascii")
+
+
+def test_doctor_has_one_line_a_node_and_cuts_no_hash(path: str, tmp_path: Path) -> None:
+    missing = [{"name": "workgroup", "sha256": None}, {"name": "salloc_args", "sha256": 64 * "5"}]
+    told(tmp_path, "told1")
+    told(tmp_path, "told2", catalogue_sha256="88aa017c2d31" + 52 * "0")
+    told(tmp_path, "told3", plugins=missing)
+    on_terminal = [sys.executable, "-c", "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"]
+    for before in ([], on_terminal):
+        shown = fleet(path, "doctor", "-w", "told[1-3]", before=before).stdout
+        lines = [line.split() for line in ANSI.sub("", shown).splitlines()]
+        assert [line[0] for line in lines[:5] if line] == ["NODE", "told1", "told2", "told3"]
+        assert lines[1][1:9] == [
+            *("0.3.0", "enforce", "3f9c2a7d10be", "e949312acb5e", "91b0c4d2ee01"),
+            *("salloc_args", "5555…,", "workgroup"),
+        ]
+        assert lines[2][4] == "88aa017c2d31*"
+        assert lines[3][6:10] == ["salloc_args", "5555…,", "workgroup", "missing*"]
 
 
 def test_the_policy_names_the_nodes_where_nobody_else_does(path: str, tmp_path: Path) -> None:

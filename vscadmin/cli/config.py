@@ -141,7 +141,9 @@ def _settings(loaded: Loaded) -> dict[str, Any]:
 def generate() -> int:
     """Print a commented policy to start from: the built-in one, in mode observe.
 
-    For example: vscadmin config generate > /etc/vscadmin/policy.toml
+    For example, where install -d -m 755 /etc/vscadmin has made the directory:
+
+    vscadmin config generate > /etc/vscadmin/policy.toml
     """
     with open(STARTER, encoding="utf-8") as file:
         click.echo(file.read(), nl=False)

@@ -20,6 +20,7 @@ from vscadmin.units import HOUR, counted, format_duration, format_size
 _STYLES = {"connected": "green", "grace": "yellow", "abandoned": "red", "unknown": "magenta"}
 _VERBS = {"notify": "tell owner", "terminate": "end"}
 _MARK = "*"
+_ENDLESS = 10_000  # columns
 _LATE = HOUR  # seconds since the last run: five more were due since
 
 
@@ -130,11 +131,13 @@ def show_doctor(states: Sequence[State], *, wide: bool) -> None:
     told = [each for each in states if each.heard.outcome is Outcome.ANSWERED]
     table = _table("NODE", *(name.upper() for name in COMPARED), "CLOCK", "LAST RUN", "DOCTOR")
     for each in told:
-        node = each.heard.node
-        cells = [each.compared[key] + (_MARK if node in different[key] else "") for key in COMPARED]
+        node, shown = each.heard.node, {**each.compared, "plugins": _plugin_words(each)}
+        cells = [shown[key] + (_MARK if node in different[key] else "") for key in COMPARED]
         table.add_row(*map(Text, (node, *cells, _clock_words(each), _run_words(each), each.grade)))
     if told:
-        out.print(table)
+        # A line a node, however long: what is cut or folded can be neither copied nor searched.
+        table.width = out.measure(table, options=out.options.update(max_width=_ENDLESS)).maximum
+        out.print(table, crop=False)
         out.print()
     for key, names in different.items():
         if names:
@@ -144,6 +147,12 @@ def show_doctor(states: Sequence[State], *, wide: bool) -> None:
             out.print(Text(f"{each.heard.node}: {words}"))
     for line in _missing_lines([each.heard for each in states if each not in told]):
         out.print(Text(line))
+
+
+def _plugin_words(state: State) -> str:
+    plugins = sorted((each["name"], each["sha256"] or "") for each in state.facts["plugins"])
+    words = (f"{name} {digest[:4]}…" if digest else f"{name} missing" for name, digest in plugins)
+    return ", ".join(words) or "-"
 
 
 def _clock_words(state: State) -> str:
