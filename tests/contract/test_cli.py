@@ -15,8 +15,10 @@ import termios
 from pathlib import Path
 
 import pytest
+from click import Context
 
 from tests.run import COMMAND, json_of, vscadmin
+from vscadmin.cli import main
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -51,6 +53,32 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
     done = vscadmin(*arguments)
     assert done.returncode == 2
     assert "Error: " in done.stderr
+
+
+def test_a_word_that_is_nearly_a_command_is_pointed_out() -> None:
+    assert 'No such command "repot"; did you mean "report"?' in vscadmin("repot").stderr
+    assert vscadmin("xyzzy").stderr.splitlines()[-1] == 'Error: No such command "xyzzy"'
+
+
+def test_every_command_is_one_whole_line_of_the_help() -> None:
+    done = vscadmin("--help", env={**os.environ, "COLUMNS": "80"})
+    lines = done.stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines] == list(main.cli.list_commands(Context(main.cli)))
+    assert all(line.endswith(".") and not line.endswith("..") for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("report", "Policy to judge by; default"),
+        ("history", "Policy whose store.path is read; default"),
+        ("notices", "Policy whose store.path is read; default"),
+        ("digest", "Policy whose store.path, exempt and [notify] count; default"),
+    ],
+)
+def test_help_says_what_the_policy_is_for(name: str, use: str) -> None:
+    assert use in " ".join(vscadmin(name, "--help").stdout.split())
 
 
 def test_every_error_of_a_policy_is_told(tmp_path: Path) -> None:
@@ -211,8 +239,8 @@ from vscadmin.cli import main
 from vscadmin import logs
 logs._SYSLOG = "/nonexistent"
 logs._ROOTS_FILE = sys.argv[1]
-main._VERBS["scan"] = "vscadmin.cli.nowhere"
-sys.argv = ["vscadmin", "scan"]
+main._VERBS["nowhere"] = "Is in no module."
+sys.argv = ["vscadmin", "nowhere"]
 main.main()
 """
 

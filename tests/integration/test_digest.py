@@ -33,7 +33,9 @@ def site(tmp_path: Path) -> Site:
     with new(store.parent) as opened:
         scan(opened, [one, two, three], now - 5 * DAY)
         scan(opened, [three], now - HOUR)
-        words = ("34 trees at once, terminate.max_trees_per_run = 20",)
+        limit = "34 trees at once, terminate.max_trees_per_run = 20"
+        once = "To carry it out once: vscadmin cleanup --approve 3f9c2a7d10be"
+        words = (f"plan 3f9c2a7d10be refused, nothing is done: {limit}. {once}",)
         opened.begin_run(run("r1", now - 4 * DAY, outcome=Outcome.REFUSED, words=words))
         opened.begin_run(run("r2", now - 9 * DAY, outcome=Outcome.DONE))
         delivered(opened, one, now - 3 * DAY)
@@ -74,7 +76,7 @@ def test_it_says_what_the_last_week_came_to(site: Site) -> None:
         "Runs: 1; 1 refused, 0 incomplete, 0 failed.",
     ]
     assert lines[6] == "Servers: 3 (12M) at first, 1 (4M) at last."
-    assert "34 trees at once, terminate.max_trees_per_run = 20" in done.stdout
+    assert "- plan 3f9c2a7d10be: 34 trees at once, terminate.max_trees_per_run = 20" in done.stdout
 
 
 def test_a_longer_span_holds_more(site: Site) -> None:

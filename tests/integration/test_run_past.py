@@ -11,12 +11,14 @@ import pytest
 
 from tests.stores import HOUR, aged, delivered, new, notice, run, termination, trees
 from vscadmin.cleanup import account
+from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.records import Outcome, Result
-from vscadmin.cleanup.run import _note_the_past
+from vscadmin.cleanup.run import _finish, _note_the_past
 from vscadmin.cleanup.session import Request, Session
 from vscadmin.cleanup.store import Store
+from vscadmin.errors import PlanRefusedError
 from vscadmin.logs import Log
-from vscadmin.policy.settings import Policy
+from vscadmin.policy.settings import Notify, Policy
 from vscadmin.policy.settings import Store as StoreSettings
 from vscadmin.procs.catalogue import Catalogue
 
@@ -101,3 +103,36 @@ def test_what_lasts_is_said_once_in_notify_every(store: Store, tmp_path: Path) -
         "a thing of its own",
     ]
     assert second.problems == ["a thing of its own"]
+
+
+def refuse(begun: Session, error: PlanRefusedError) -> None:
+    """Let the breaker refuse a run's plan, and the run end."""
+    notify = Notify(smtp="127.0.0.1:9", sender="hpc@example.edu", address="{user}@example.edu")
+    with Mailer(notify, "login1") as mailer:
+        account.refused(begun, (), error, "b00710ad", mailer)
+    _finish(begun, Outcome.REFUSED, ())
+
+
+def test_every_run_that_was_refused_is_stored_with_its_plan_and_why(
+    store: Store, tmp_path: Path
+) -> None:
+    """Printed once in notify.every; what happened is remembered of each."""
+    error = PlanRefusedError("plan feed refused, nothing is done: too much", "feed")
+    begun = [session(store, tmp_path, run_id) for run_id in ("one", "two")]
+    for each in begun:
+        refuse(each, error)
+    stored = store.runs()
+    assert [each.words for each in stored] == [(str(error),)] * 2
+    assert [each.plan_hash for each in stored] == ["feed"] * 2
+    assert [each.problems for each in begun] == [[str(error)], []]
+
+
+def test_who_mistypes_an_approval_is_told_each_time(store: Store, tmp_path: Path) -> None:
+    error = PlanRefusedError("--approve fed: the plan is feed now")
+    begun = [session(store, tmp_path, run_id) for run_id in ("one", "two", "three")]
+    for each in begun[:2]:
+        refuse(each, error)
+        assert each.problems == [str(error)]
+    refused = PlanRefusedError("plan feed refused, nothing is done: too much", "feed")
+    refuse(begun[2], refused)
+    assert begun[2].problems == [str(refused)]

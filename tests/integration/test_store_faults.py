@@ -402,9 +402,9 @@ def test_whatever_is_damaged_nothing_is_remembered_that_was_not_so(
 
 def is_no_worse(after: History, before: History) -> bool:
     """Whether a tree's memory is what it was, or lacks something that speaks against it."""
-    told, notified, cpu = after.told, after.notified, after.cpu
+    told, notified, at, cpu = after.told, after.notified, after.notified_at, after.cpu
     return (
-        after == replace(before, told=told, notified=notified, cpu=cpu)
+        after == replace(before, told=told, notified=notified, notified_at=at, cpu=cpu)
         and told in (None, before.told)
         and notified <= before.notified
         and set(cpu) <= set(before.cpu)

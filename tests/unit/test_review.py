@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import NOW, tree
+from tests.builders import ADA, CONFIRMED, NOW, launcher, tree
 from tests.stores import HOUR, notice, run, termination
+from vscadmin.cleanup.approve import approve
 from vscadmin.cleanup.digest import MOST_LINES
 from vscadmin.cleanup.letters import WIDTH, subject_line
-from vscadmin.cleanup.records import Delivery, Outcome, Result, Termination
+from vscadmin.cleanup.records import Delivery, Outcome, Result, Run, Termination
 from vscadmin.cleanup.review import Review, Usage, subject, text
+from vscadmin.errors import PlanRefusedError
 from vscadmin.escape import printable
-from vscadmin.policy.settings import Exemption
+from vscadmin.policy.decide import Plan, Scene, decide
+from vscadmin.policy.settings import Count, Exemption, Mode, Policy, Terminate
+from vscadmin.policy.states import Told
+from vscadmin.units import format_moment
 
 WEEK = 7 * 24 * HOUR
 GIB = 1 << 30
+ONE = Terminate(max_trees_per_run=Count(1))
+TOLD = replace(CONFIRMED, told=Told(NOW - 2 * 24 * HOUR, NOW - 24 * HOUR))
 
 
 def review(**facts: Any) -> Review:
@@ -28,6 +37,13 @@ def review(**facts: Any) -> Review:
 
 def end(result: Result = Result.ENDED, **facts: Any) -> Termination:
     return termination(tree(), NOW - HOUR, **{"result": result, "rss": GIB, **facts})
+
+
+def due(*pids: int) -> Plan:
+    """Return a plan that ends a server for each of *pids*."""
+    trees = [tree(root=launcher(pid), started_at=NOW - 100 * HOUR) for pid in pids]
+    scene = Scene({1001: ADA}, histories={each.key: TOLD for each in trees})
+    return decide(trees, scene, Policy(mode=Mode.ENFORCE), NOW)
 
 
 def section(written: str, title: str) -> list[str]:
@@ -78,12 +94,45 @@ def test_runs_are_counted_by_how_they_ended() -> None:
     assert "Runs: 9; 2 refused, 1 incomplete, 1 failed." in written.splitlines()
 
 
-def test_a_refused_plan_is_told_with_its_reason() -> None:
-    words = ("34 trees at once, terminate.max_trees_per_run = 20",)
-    written = text(review(runs=(run(outcome=Outcome.REFUSED, words=words),)))
+def refused(*words: str, at: float = NOW) -> Run:
+    return run(f"at-{at}", at, outcome=Outcome.REFUSED, words=words)
+
+
+def refusal(plan: Plan) -> PlanRefusedError:
+    """Return what the breaker says when one server at once is the most."""
+    with pytest.raises(PlanRefusedError) as error:
+        approve(plan, Policy(mode=Mode.ENFORCE, terminate=ONE), "b00710ad")
+    return error.value
+
+
+def test_a_plan_that_stays_refused_is_told_once_in_short_words() -> None:
+    """Cron runs 144 times a day: the digest must have room for all else."""
+    error = refusal(due(4100, 4200))
+    runs = tuple(refused(str(error), at=NOW + 600 * number) for number in range(72))
+    written = text(review(runs=runs, terminations=(end(Result.SPARED),)))
     (line,) = section(written, "Plans that were refused")
-    assert line.endswith(": 34 trees at once, terminate.max_trees_per_run = 20")
+    assert line == (
+        f"plan {error.plan_hash}: 2 trees at once, terminate.max_trees_per_run = 1 "
+        f"(72 times, last {format_moment(NOW + 600 * 71)})"
+    )
     assert section(written, "Problems") == []
+    assert len(section(written, "Spared at the last moment")) == 1
+
+
+def test_another_plan_is_another_line() -> None:
+    words = [str(refusal(due(*pids))) for pids in ((4100, 4200), (4100, 4200, 4300))]
+    written = text(review(runs=tuple(map(refused, words))))
+    two, three = section(written, "Plans that were refused")
+    assert "2 trees at once" in two
+    assert "3 trees at once" in three
+
+
+def test_a_mistyped_approval_is_no_plan_that_was_refused() -> None:
+    words = "--approve feed: the plan is 3f9c2a7d10be now; read it again: vscadmin report"
+    written = text(review(runs=(refused(words), refused())))
+    assert section(written, "Plans that were refused") == []
+    (line,) = section(written, "Problems")
+    assert line.startswith(words)
 
 
 def test_a_problem_that_lasts_is_one_line() -> None:

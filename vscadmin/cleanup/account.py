@@ -58,12 +58,15 @@ def refused(
 ) -> None:
     """Do nothing of a plan, and tell the admins at most once a day."""
     session.exit_code = Exit.PLAN_REFUSED
-    session.warn(str(error), _REFUSED)
+    # Who mistypes --approve is told at once, and that holds back no word of a refused plan.
+    kind = _REFUSED if error.plan_hash else ""
+    if not session.warn(str(error), kind):  # not printed again, but the run is to say why
+        session.run = replace(session.run, words=(str(error),))
+    session.run = replace(session.run, plan_hash=error.plan_hash)
     last, now = session.store.last_admin_mail(_REFUSED), time.time()
     if not error.plan_hash or (last is not None and now - last < DAY):
         return
-    run = replace(session.run, plan_hash=error.plan_hash)
-    letters = refusal_letters(run, (str(error),), plan, session.author(boot_id))
+    letters = refusal_letters(session.run, (str(error),), plan, session.author(boot_id))
     _to_admins(session, _REFUSED, letters, mailer)
 
 

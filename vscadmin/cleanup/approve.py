@@ -6,6 +6,7 @@ then the breaker: killing the first twenty of fifty would be the worst of both w
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from vscadmin.policy.decide import Decision, Plan
 from vscadmin.policy.settings import Action, Policy, Terminate
 
 _HASH_DIGITS = 12  # of SHA-256: short enough to type, and nobody can choose the plan
+_REFUSED = (
+    "plan {0} refused, nothing is done: {1}. To carry it out once: vscadmin cleanup --approve {0}"
+)
+_IN_SHORT = re.compile(_REFUSED.format(r"(\w+)", "(.+)"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,12 @@ def objections(found: Share, limits: Terminate) -> tuple[str, ...]:
     )
 
 
+def refused_in_short(words: str) -> str:
+    """Return which plan the breaker refused and why, of what it said; "" for other words."""
+    said = _IN_SHORT.fullmatch(words)
+    return f"plan {said[1]}: {said[2]}" if said else ""
+
+
 def approve(plan: Plan, policy: Policy, boot_id: str, approved: str | None = None) -> ApprovedPlan:
     """Return what may be done of *plan* now.
 
@@ -95,10 +106,6 @@ def approve(plan: Plan, policy: Policy, boot_id: str, approved: str | None = Non
         now = f"the plan is {plan_hash} now" if plan_hash else "nothing would be ended now"
         raise PlanRefusedError(f"--approve {approved}: {now}; read it again: vscadmin report")
     if against and approved is None:
-        raise PlanRefusedError(
-            f"plan {plan_hash} refused, nothing is done: {'; '.join(against)}. To carry it out "
-            f"once: vscadmin cleanup --approve {plan_hash}",
-            plan_hash,
-        )
+        raise PlanRefusedError(_REFUSED.format(plan_hash, "; ".join(against)), plan_hash)
     notices = tuple(each for each in plan if each.standing.due is Action.NOTIFY)
     return ApprovedPlan(notices, found.ends, found.waiting, plan_hash)

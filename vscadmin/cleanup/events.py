@@ -46,7 +46,7 @@ def _decision(decision: Decision, boot_id: str) -> Event:
         "wanted": str(decision.wanted),
         "action": str(decision.action),
         "rung": str(standing.rung),
-        "outcome": str(standing.due),
+        "outcome": str(decision.due),
         "end_at": _moment(standing.end_at),
         "findings": _joined(f"{each.check}: {each.words}" for each in decision.findings),
         "held_back": _joined(decision.held_back),

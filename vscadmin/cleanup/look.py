@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vscadmin.model import ProcessKey
 from vscadmin.policy.decide import Elsewhere, Plan, Scene, decide
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 NOBODY: Elsewhere = MappingProxyType({})
 """No tree on another node: this node alone."""
+UNHINDERED: Mapping[str, float] = MappingProxyType({})
+"""No user for whose next message an earlier one is in the way."""
+
+
+class Messages(NamedTuple):
+    """When each user was last written to, and when that was begun if it failed."""
+
+    last: Mapping[str, float | None] = MappingProxyType({})
+    failed: Mapping[str, float | None] = MappingProxyType({})
+
+
+NO_MESSAGES = Messages()
 
 
 def wants_groups(policy: Policy) -> bool:
@@ -42,13 +54,26 @@ def remembered(
     return store.histories(boot_id, keys, cpu_spans=spans, now=now)
 
 
+def messages(store: Reader, policy: Policy, now: float) -> Messages:
+    """Return what *store* knows of messages that can still be in the way of the next."""
+    users = store.written_to(now - policy.notify.every)
+    return Messages(
+        {user: store.last_message_to(user) for user in users},
+        {user: store.last_failure_to(user) for user in users},
+    )
+
+
 def plan_of(
     seen: Sight,
     policy: Policy,
     histories: Mapping[ProcessKey, History],
     abroad: Elsewhere = NOBODY,
+    waiting: Mapping[str, float] = UNHINDERED,
 ) -> Plan:
-    """Return one decision for every tree that was seen; *abroad* are those on other nodes."""
+    """Return one decision for every tree that was seen; *abroad* are those on other nodes.
+
+    *waiting* is when the next message may go to a user who may get none now.
+    """
     snapshot = seen.snapshot
     scene = Scene(
         owners=seen.owners,
@@ -56,5 +81,6 @@ def plan_of(
         histories=histories,
         ticks=snapshot.ticks_per_second,
         abroad=abroad,
+        messages=waiting,
     )
     return decide(seen.forest.trees, scene, policy, snapshot.taken_at)

@@ -51,16 +51,32 @@ def chosen(
     begun, if that failed: it is not tried again at every run. What the other nodes of
     *fleet* have written counts as well, and what they ask for is told of with ours.
     """
-    by_owner = due(plan)
+    by_owner, waits = due(plan), waiting(last, failed, policy, now, fleet=fleet)
     uids = dict(by_owner.keys())  # the same name with another uid there is another person
     asked = [(name, uid) for name, uid in fleet.asks if uids.setdefault(name, uid) == uid]
     found = []
     for person in sorted({*by_owner, *asked}):
         own = by_owner.get(person, ())
-        may_retry = _may_retry(failed.get(person[0]), policy, now)
-        if may_retry and _is_due(person, own, last, policy, now, fleet=fleet):
+        if person[0] not in waits and _is_ours(person, own, last, policy, now, fleet=fleet):
             found.append(_recipient(person, own, policy, now, fleet))
     return tuple(found)
+
+
+def waiting(
+    last: Times, failed: Times, policy: Policy, now: float, *, fleet: Fleet = ALONE
+) -> dict[str, float]:
+    """Return when the next message may go to each user who may get none *now*.
+
+    No clock that went back shortens that, but what failed is tried again at once then.
+    """
+    found = {
+        user: max(
+            _allowed(user, last, policy, fleet),
+            _retry(failed.get(user), policy, now),
+        )
+        for user in {*last, *failed, *fleet.written}
+    }
+    return {user: at for user, at in found.items() if at > now}
 
 
 def due(plan: Plan) -> dict[Person, tuple[Decision, ...]]:
@@ -73,7 +89,7 @@ def due(plan: Plan) -> dict[Person, tuple[Decision, ...]]:
     return {person: tuple(decisions) for person, decisions in by_owner.items()}
 
 
-def _is_due(
+def _is_ours(
     person: Person,
     own: tuple[Decision, ...],
     last: Times,
@@ -82,16 +98,22 @@ def _is_due(
     *,
     fleet: Fleet,
 ) -> bool:
-    """Whether enough time is over, which no clock that went back has made so; and it is on us."""
-    moments = (last.get(person[0]), fleet.written.get(person[0]))
-    allowed = max((at + policy.notify.every for at in moments if at is not None), default=0.0)
-    waiting = min((fleet.since.get(each.tree.key, now) for each in own), default=None)
-    return now >= allowed and is_our_turn(fleet, person, waiting, allowed, now)
+    """Whether this node is to write to a user who may get a message."""
+    since = min((fleet.since.get(each.tree.key, now) for each in own), default=None)
+    return is_our_turn(fleet, person, since, _allowed(person[0], last, policy, fleet), now)
 
 
-def _may_retry(failed: float | None, policy: Policy, now: float) -> bool:
-    """Whether to try again: after an hour, or at once where the clock went back since."""
-    return failed is None or not 0 <= now - failed < min(HOUR, policy.notify.every)
+def _allowed(user: str, last: Times, policy: Policy, fleet: Fleet) -> float:
+    """Return when notify.every is over for *user*, 0.0 for who got no message."""
+    moments = (last.get(user), fleet.written.get(user))
+    return max((at + policy.notify.every for at in moments if at is not None), default=0.0)
+
+
+def _retry(failed: float | None, policy: Policy, now: float) -> float:
+    """Return when to try again: after an hour, or at once where the clock went back since."""
+    if failed is None or failed > now:
+        return 0.0
+    return failed + min(HOUR, policy.notify.every)
 
 
 def _recipient(

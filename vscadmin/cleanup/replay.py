@@ -118,5 +118,6 @@ class Rehearsal:
         if decision.action is Action.TERMINATE and not_before is not None:
             known = replace(known, told=Told(scanned.taken_at, not_before))
         else:
-            known = replace(known, notified=known.notified | {decision.rule or ""})
+            notified = known.notified | {decision.rule or ""}
+            known = replace(known, notified=notified, notified_at=scanned.taken_at)
         self._histories[identity] = known

@@ -7,9 +7,10 @@ went well, by user.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from vscadmin.cleanup.approve import refused_in_short
 from vscadmin.cleanup.digest import Section, bounded
 from vscadmin.cleanup.letters import local_time, plain
 from vscadmin.cleanup.records import Delivery, Notice, Outcome, Result, Run, Termination
@@ -120,9 +121,9 @@ def _users(records: Iterable[Notice | Termination]) -> str:
 
 
 def _sections(review: Review) -> Iterator[Section]:
-    yield Section("Problems", tuple(_problems(review.runs)))
-    refused = (each for each in review.runs if each.outcome is Outcome.REFUSED)
-    yield Section("Plans that were refused", tuple(map(_refused_words, refused)))
+    problems, refused = _said(review.runs)
+    yield Section("Problems", tuple(problems))
+    yield Section("Plans that were refused", tuple(refused))
     for title, result in (
         ("Ended, but something survived", Result.SURVIVORS),
         ("Cut short", Result.CUT_SHORT),
@@ -144,19 +145,22 @@ def _sections(review: Review) -> Iterator[Section]:
     yield Section("Notices that were delivered", tuple(_told_by_user(review.told)))
 
 
-def _problems(runs: Iterable[Run]) -> Iterator[str]:
-    """Yield what runs said, each once, with how often and when last."""
-    times: dict[str, list[float]] = defaultdict(list)
+def _said(runs: Iterable[Run]) -> tuple[Iterator[str], Iterator[str]]:
+    """Return what runs said: problems, and plans that the breaker refused."""
+    problems: dict[str, list[float]] = defaultdict(list)
+    refused: dict[str, list[float]] = defaultdict(list)
     for run in runs:
-        for words in run.words if run.outcome is not Outcome.REFUSED else ():
-            times[words].append(run.started_at)
+        for words in run.words:
+            plan = refused_in_short(words)
+            (refused if plan else problems)[plan or words].append(run.started_at)
+    return _once_each(problems), _once_each(refused)
+
+
+def _once_each(times: Mapping[str, list[float]]) -> Iterator[str]:
+    """Yield all words once, with how often and when last."""
     for words, moments in times.items():
         often = f"{len(moments)} times, last " if len(moments) > 1 else ""
         yield f"{words} ({often}{format_moment(moments[-1])})"
-
-
-def _refused_words(run: Run) -> str:
-    return f"{format_moment(run.started_at)}: {'; '.join(run.words) or run.plan_hash}"
 
 
 def _termination_words(each: Termination) -> str:

@@ -18,8 +18,9 @@ from vscadmin.cleanup import account, events, lock, stopping, together
 from vscadmin.cleanup.approve import approve
 from vscadmin.cleanup.end import end_trees
 from vscadmin.cleanup.freeze import resume
-from vscadmin.cleanup.look import look, plan_of, remembered
+from vscadmin.cleanup.look import look, messages, plan_of, remembered
 from vscadmin.cleanup.mail import Mailer
+from vscadmin.cleanup.recipients import waiting
 from vscadmin.cleanup.records import Outcome, Result, Run
 from vscadmin.cleanup.session import Request, Session
 from vscadmin.cleanup.store import Store
@@ -125,7 +126,7 @@ def _recorded(session: Session) -> Finished:
 
 
 def _finish(session: Session, outcome: Outcome, plan: Plan) -> None:
-    words = tuple(session.problems)
+    words = (*session.run.words, *session.problems)
     session.run = replace(session.run, outcome=outcome, finished_at=time.time(), words=words)
     session.store.finish_run(session.run)
     session.log.write(events.run_finished(session.run, plan))
@@ -162,7 +163,8 @@ def _act(session: Session) -> Plan:
     seen = look(policy, session.request.catalogue, store.recorded(boot_id()))
     boot = seen.snapshot.boot_id
     together.hear(session, seen)
-    plan = plan_of(seen, policy, _known(session, seen), session.fleet.trees)
+    known, waits = _known(session, seen), _waiting(session, seen.snapshot.taken_at)
+    plan = plan_of(seen, policy, known, session.fleet.trees, waits)
     store.record_scan(session.run.run_id, seen.snapshot, plan, seen.logins)
     for event in events.decisions(plan, boot):
         session.log.write(event)
@@ -185,6 +187,12 @@ def _known(session: Session, seen: Sight) -> Mapping[ProcessKey, History]:
         return known
     session.say(f"the clock was set by {step:.0f} s: every ladder begins anew")
     return {key: after_clock_step(history, step) for key, history in known.items()}
+
+
+def _waiting(session: Session, now: float) -> Mapping[str, float]:
+    """Return when the next message may go to each user who may get none now."""
+    last, failed = messages(session.store, session.policy, now)
+    return waiting(last, failed, session.policy, now, fleet=session.fleet)
 
 
 def _carry_out(session: Session, plan: Plan, seen: Sight) -> None:

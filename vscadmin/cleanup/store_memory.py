@@ -55,7 +55,7 @@ def histories(
         rows = [row for key in keys for row in database.rows(one, boot_id, *key)]
     known = dict(zip((row[0] for row in rows), database.decoded(_memory, rows), strict=True))
     told = {
-        tree: _with_notices(database, identity, history)
+        tree: _with_notices(database, identity, history, now)
         for tree, (identity, history) in known.items()
     }
     samples = _samples(database, boot_id, told, cpu_spans, now)
@@ -69,19 +69,27 @@ def _memory(row: Row) -> tuple[Identity, History]:
     return to_memory(row[1:])
 
 
-def _with_notices(database: Database, identity: Identity, history: History) -> History:
-    """Add the delivered notices of the run of scans that counts; without one, none counts."""
+def _with_notices(database: Database, identity: Identity, history: History, now: float) -> History:
+    """Add the delivered notices of the run of scans that counts; without one, none counts.
+
+    One from after *now* may be from before that run: the clock was set back since.
+    """
     if history.clear_since is None:
         return history
     sql = (
         "WHERE boot_id = ? AND pid = ? AND start_ticks = ?"
-        " AND created_at >= ? AND delivery = ? ORDER BY created_at DESC"
+        " AND created_at BETWEEN ? AND ? AND delivery = ? ORDER BY created_at DESC"
     )
     delivered = str(Delivery.DELIVERED)
-    values = (*identity, history.clear_since, delivered)
+    values = (*identity, history.clear_since, now, delivered)
     notices = database.read(to_notice, select(NOTICE, "notices", sql), *values)
     told = next(filter(None, map(_told, notices)), None)
-    return replace(history, told=told, notified=frozenset(each.rule for each in notices))
+    return replace(
+        history,
+        told=told,
+        notified=frozenset(each.rule for each in notices),
+        notified_at=max((each.delivered_at or each.created_at for each in notices), default=None),
+    )
 
 
 def _told(notice: Notice) -> Told | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from math import inf
 from typing import NamedTuple, Self
 
 from vscadmin.cleanup import store_file, store_memory, store_replay
@@ -101,13 +102,26 @@ class Reader:
         keys: Iterable[ProcessKey] | None = None,
         *,
         cpu_spans: Collection[int] = (),
-        now: float = 0.0,
+        now: float = inf,
     ) -> dict[ProcessKey, History]:
         """Return what is known of the trees that *keys* name, by default of all seen lately.
 
         For each of *cpu_spans* the CPU sample that a rule over so many seconds compares with.
+        No notice from after *now* counts.
         """
         return store_memory.histories(self._database, boot_id, keys, frozenset(cpu_spans), now)
+
+    def is_in_order(self, boot_id: str, taken_at: float) -> bool:
+        """Whether a scan of that moment is stored, and none since then is from before it.
+
+        Else the clock was set back: what happened after that moment may have been before it.
+        """
+        sql = (
+            "SELECT NOT EXISTS (SELECT 1 FROM scans AS later"
+            " WHERE later.scan > scans.scan AND later.taken_at < scans.taken_at)"
+            " FROM scans WHERE boot_id = ? AND taken_at = ? ORDER BY scan LIMIT 1"
+        )
+        return bool(self._database.value(sql, boot_id, taken_at))
 
     def scans(self, since: float, until: float) -> Iterator[StoredScan]:
         """Yield the scans between two moments with all they saw, the oldest first."""
@@ -143,6 +157,11 @@ class Reader:
         sql += " ORDER BY created_at DESC, notice DESC LIMIT ?"
         sql = select(NOTICE, "notices", sql)
         return tuple(self._database.read(to_notice, sql, *values, limit))
+
+    def written_to(self, since: float) -> frozenset[str]:
+        """Return the users to whom a message was begun since then, whatever became of it."""
+        sql = "SELECT DISTINCT user FROM notices WHERE created_at >= ?"
+        return frozenset(str(user) for (user,) in self._database.rows(sql, since))
 
     def last_message_to(self, user: str) -> float | None:
         """Return when the last message to *user* was begun that arrived, or may have."""

@@ -19,11 +19,11 @@ from vscadmin.cleanup.records import Delivery, Identity, Notice, Result
 from vscadmin.cleanup.session import Session
 from vscadmin.cleanup.snapshot_json import LONGEST, MOST_REASONS
 from vscadmin.cleanup.snapshots import Shared, SharedDirectoryError
-from vscadmin.cleanup.turns import AHEAD, KEPT, fleet_of, is_live, is_ours_to_take, trees_of
+from vscadmin.cleanup.turns import AHEAD, ALONE, KEPT, Fleet, fleet_of, is_ours_to_take
 from vscadmin.errors import Exit
 from vscadmin.escape import printable
 from vscadmin.model import Snapshot
-from vscadmin.policy.decide import Decision, Elsewhere, Plan, is_regular
+from vscadmin.policy.decide import Decision, Plan, is_regular
 from vscadmin.policy.settings import Action, Mode, Policy
 from vscadmin.procs.sight import Sight
 from vscadmin.units import format_duration
@@ -72,7 +72,10 @@ def _still_stands(session: Session, snapshot: Snapshot, own: Peer | None) -> boo
 
 
 def _take(session: Session, seen: Sight, told: Iterable[Told]) -> None:
-    """Record as delivered what other nodes told of our trees, once each."""
+    """Record as delivered what other nodes told of our trees, once each.
+
+    Not what was asked by a clock that has been set back over that moment since.
+    """
     boot, now, node = seen.snapshot.boot_id, seen.snapshot.taken_at, session.request.host
     owners = {tree.key: seen.owners[tree.root.uid].name for tree in seen.forest.trees}
     ours = [
@@ -83,7 +86,8 @@ def _take(session: Session, seen: Sight, told: Iterable[Told]) -> None:
     histories = session.store.histories(boot, {each.key for each in ours}, now=now)
     for each in ours:
         history = histories.get(each.key)
-        if history is not None and is_ours_to_take(each, history, now):
+        is_ours = history is not None and is_ours_to_take(each, history, now)
+        if is_ours and session.store.is_in_order(boot, each.asked_at):
             _record(session, _notice(each, boot), now)
 
 
@@ -211,13 +215,13 @@ def _ask(session: Session, user: str, decision: Decision, now: float) -> Ask:
     )
 
 
-def trees_elsewhere(policy: Policy, node: str, now: float) -> tuple[Elsewhere, tuple[str, ...]]:
-    """Return the trees on the other live nodes, for who only looks, and what is in the way."""
+def fleet_elsewhere(policy: Policy, node: str, now: float) -> tuple[Fleet, tuple[str, ...]]:
+    """Return the other live nodes, for who only looks at them, and what is in the way."""
     if policy.fleet.snapshot is None:
-        return {}, ()
+        return ALONE, ()
     try:
         shared = snapshots.read(policy.fleet.snapshot, node)
     except SharedDirectoryError as error:
-        return {}, (f"fleet.snapshot: {error}: servers are counted on this node alone",)
-    live = [each for each in shared.peers if is_live(each, now, policy.fleet.stale)]
-    return trees_of(live), tuple(f"fleet.snapshot: {words}" for _, words in shared.problems)
+        return ALONE, (f"fleet.snapshot: {error}: servers are counted on this node alone",)
+    found = fleet_of(node, shared.peers, None, now, policy.fleet.stale)
+    return found, tuple(f"fleet.snapshot: {words}" for _, words in shared.problems)

@@ -91,7 +91,7 @@ def decision_facts(decision: Decision) -> dict[str, Any]:
         "action": str(decision.action),
         "wanted": str(decision.wanted),
         "rung": str(decision.standing.rung),
-        "due": str(decision.standing.due),
+        "due": str(decision.due),
         "rule": decision.rule,
         "rule_holds": decision.rule is not None and not decision.is_forecast,
         "findings": [finding_facts(each) for each in decision.findings],

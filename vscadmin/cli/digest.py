@@ -24,7 +24,7 @@ _PATIENCE = 300.0  # seconds for the mails to all admins together
 
 
 @click.command("digest")
-@options.policy
+@options.policy_for("whose store.path, exempt and [notify] count")
 @click.option(
     "--last", type=options.Duration(), default=7 * DAY, metavar="TIME", help="Default 7d."
 )

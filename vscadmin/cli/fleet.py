@@ -47,7 +47,8 @@ def _asking(function: options.Command) -> options.Command:
         metavar="TIME",
         help="How long a node may take; default 60s.",
     )
-    return nodes(options.policy(fanout(timeout(function))))
+    policy = options.policy_for("that names the nodes")
+    return nodes(policy(fanout(timeout(function))))
 
 
 @command.command("report")

@@ -25,7 +25,7 @@ class _Past(NamedTuple):
 
 
 @click.command("history")
-@options.policy
+@options.stored_policy
 @options.past_user
 @options.since
 @options.as_json

@@ -9,26 +9,26 @@ from typing import NoReturn
 
 import click
 
-from vscadmin.errors import Exit, VscadminError
+from vscadmin.errors import Exit, VscadminError, suggestion
 from vscadmin.version import __version__
 
-# A verb's module is imported only when it is used: half a second of cron is not ours to spend.
+# Each in its module, imported only when it is used: half a second of cron is not ours to spend.
 _VERBS = {
-    "scan": "vscadmin.cli.scan",
-    "report": "vscadmin.cli.report",
-    "explain": "vscadmin.cli.explain",
-    "cleanup": "vscadmin.cli.cleanup",
-    "history": "vscadmin.cli.history",
-    "digest": "vscadmin.cli.digest",
-    "replay": "vscadmin.cli.replay",
-    "notices": "vscadmin.cli.notices",
-    "mine": "vscadmin.cli.mine",
-    "sessions": "vscadmin.cli.sessions",
-    "ssh-config": "vscadmin.cli.ssh_config",
-    "config": "vscadmin.cli.config",
-    "doctor": "vscadmin.cli.doctor",
-    "fleet": "vscadmin.cli.fleet",
-    "completion": "vscadmin.cli.completion",
+    "scan": "List every remote-editor server tree, process by process.",
+    "report": "Show every server tree and what the policy would do.",
+    "explain": "Explain one server tree, by any pid in it, or all of a user's.",
+    "cleanup": "Tell owners of abandoned servers; end those told long enough.",
+    "history": "Show what cleanup did: runs, notices and terminations.",
+    "digest": "Sum up the last days, for the admins.",
+    "replay": "Rehearse a policy on the stored scans of the last days.",
+    "notices": "Show the notices to owners, and whether they arrived.",
+    "mine": "Show your own servers on this node, or end one of them.",
+    "sessions": "Show the running sessions of vscode-shell-proxy.",
+    "ssh-config": "Print what ssh and the editor need for working in a job.",
+    "config": "Check, show and write the policy; check and show proxy.toml.",
+    "doctor": "Check what this machine lets vscadmin see and do.",
+    "fleet": "Look at many login nodes at once, over ssh.",
+    "completion": "Print the completion script of a shell.",
 }
 
 
@@ -43,9 +43,23 @@ class _Verbs(click.Group):
         """Import and return a verb."""
         if cmd_name not in _VERBS:
             return None
-        command = import_module(_VERBS[cmd_name]).command
+        command = import_module(f"vscadmin.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)  # noqa: S101 - for the type checker
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the verb that is most like one that is not there."""
+        name = args[0]
+        if name not in _VERBS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f'No such command "{name}"{suggestion(name, _VERBS)}')
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs, each on a line of its own; no module has to be imported for that."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
 
 
 @click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,7 +11,7 @@ from vscadmin.cli.survey import load_policy
 
 
 @click.command("notices")
-@options.policy
+@options.stored_policy
 @options.past_user
 @options.since
 @options.as_json

@@ -25,12 +25,14 @@ class Duration(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-policy = click.option(
-    "--policy",
-    "policy_path",
-    metavar="FILE",
-    help="Policy to judge by; default /etc/vscadmin/policy.toml, else the built-in one.",
-)
+def policy_for(use: str) -> Callable[[Command], Command]:
+    """Return the option for the policy file, that says what it is used for."""
+    words = f"Policy {use}; default /etc/vscadmin/policy.toml, else the built-in one."
+    return click.option("--policy", "policy_path", metavar="FILE", help=words)
+
+
+policy = policy_for("to judge by")
+stored_policy = policy_for("whose store.path is read")
 catalogue = click.option(
     "--catalogue",
     "catalogue_dir",

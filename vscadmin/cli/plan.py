@@ -9,9 +9,11 @@ import click
 
 from vscadmin.cleanup import look
 from vscadmin.cleanup.approve import hash_of, objections, share
+from vscadmin.cleanup.recipients import waiting
+from vscadmin.cleanup.turns import ALONE, Fleet
 from vscadmin.cli.survey import Survey
 from vscadmin.policy.decide import Plan
-from vscadmin.policy.settings import Action
+from vscadmin.policy.settings import Action, Policy
 from vscadmin.units import counted
 
 
@@ -48,15 +50,22 @@ class Intent:
 
 def plan_of(found: Survey) -> Plan:
     """Return one decision for every tree, by the survey's policy and what is remembered."""
-    policy = found.loaded.policy
-    if policy.fleet.snapshot is None or os.geteuid() != 0:  # the directory is root's alone
-        return look.plan_of(found.sight, policy, found.memory.histories)
-    from vscadmin.cleanup.together import trees_elsewhere  # noqa: PLC0415 - fleets alone
+    policy, memory, now = found.loaded.policy, found.memory, found.snapshot.taken_at
+    fleet = _fleet(policy, now)
+    waits = waiting(memory.messages.last, memory.messages.failed, policy, now, fleet=fleet)
+    return look.plan_of(found.sight, policy, memory.histories, fleet.trees, waits)
 
-    abroad, problems = trees_elsewhere(policy, os.uname().nodename, found.snapshot.taken_at)
+
+def _fleet(policy: Policy, now: float) -> Fleet:
+    """Return the other nodes as cleanup hears of them; warns of what cannot be heard."""
+    if policy.fleet.snapshot is None or os.geteuid() != 0:  # the directory is root's alone
+        return ALONE
+    from vscadmin.cleanup.together import fleet_elsewhere  # noqa: PLC0415 - fleets alone
+
+    fleet, problems = fleet_elsewhere(policy, os.uname().nodename, now)
     for problem in problems:
         click.echo(f"vscadmin: warning: {problem}", err=True)
-    return look.plan_of(found.sight, policy, found.memory.histories, abroad)
+    return fleet
 
 
 def intent_of(found: Survey, plan: Plan) -> Intent:
@@ -68,6 +77,6 @@ def intent_of(found: Survey, plan: Plan) -> Intent:
         ends=len(cut.ends),
         waiting=len(cut.waiting),
         users=cut.users,
-        notices=sum(each.standing.due is Action.NOTIFY for each in plan),
+        notices=sum(each.due is Action.NOTIFY for each in plan),
         objections=objections(cut, limits),
     )

@@ -17,9 +17,11 @@ from rich.tree import Tree as Branches
 
 from vscadmin.cli.as_json import user_totals
 from vscadmin.cli.survey import Survey
+from vscadmin.cli.unpadded import unpadded
 from vscadmin.escape import command_line, printable
 from vscadmin.model import Process, ProcessKey, Tree
 from vscadmin.policy.decide import Decision, Plan, Step
+from vscadmin.policy.ladder import Rung
 from vscadmin.policy.settings import Action, Mode, State
 from vscadmin.policy.states import Judged
 from vscadmin.procs.usage import Usage
@@ -44,8 +46,14 @@ def console(*, wide: bool) -> Console:
     on_terminal = sys.stdout.isatty()
     screen = os.get_terminal_size().columns if on_terminal else 0
     width = screen or _WIDE_PIPE if wide else min(screen or COLUMNS, COLUMNS)
+    file = sys.stdout if on_terminal else unpadded(sys.stdout)
     return Console(
-        width=width, force_terminal=on_terminal, highlight=False, markup=False, emoji=False
+        file=file,
+        width=width,
+        force_terminal=on_terminal,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
 
 
@@ -110,9 +118,22 @@ def _report_table(plan: Plan, cpu: Mapping[ProcessKey, float], now: float, *, wi
 
 def next_words(decision: Decision, now: float) -> str:
     """Say in a few words what would happen when, or why nothing would."""
-    if not decision.steps:
-        return f"kept: {printable(_why_kept(decision), 60)}"
-    return ", ".join(_step_words(step, now) for step in decision.steps)
+    if decision.steps:
+        return ", ".join(_step_words(step, now) for step in decision.steps)
+    if decision.standing.rung is Rung.TOLD:
+        return _told_words(decision)
+    return f"kept: {printable(_why_kept(decision), 60)}"
+
+
+def _told_words(decision: Decision) -> str:
+    """Say why nothing follows the notice."""
+    at, state = decision.memory.notified_at, decision.verdict.state
+    told = "told" if at is None else f"told {datetime.fromtimestamp(at).date()}"
+    if decision.wanted is Action.NOTIFY:
+        return f"{told}; the rule asks for no more"
+    if state is not State.ABANDONED:
+        return f"{told}; {state} is not ended"
+    return f"{told}; mode notify ends nothing"
 
 
 def _why_kept(decision: Decision) -> str:
@@ -121,6 +142,8 @@ def _why_kept(decision: Decision) -> str:
         return str(state)
     if state is State.CONNECTED and decision.rule is None:
         return "in use"
+    if decision.rule is not None and not decision.held_back:
+        return "by the rule"
     return next(iter((*decision.held_back, *decision.notes)), "no rule")
 
 
@@ -153,6 +176,9 @@ def _footnotes(found: Survey, plan: Plan) -> Iterable[str]:
         yield "AGE o: orphan, adopted by pid 1 or a sub-reaper; that alone says nothing about use."
     if found.loaded.policy.mode is Mode.OBSERVE and any(each.steps for each in plan):
         yield "NEXT is the earliest and what the rule asks for; in mode observe nothing is done."
+    ends = (step for each in plan for step in each.steps if step.action is Action.TERMINATE)
+    if found.loaded.policy.mode is Mode.NOTIFY and any(not step.allowed for step in ends):
+        yield "NEXT is the earliest and what the rule asks for; in mode notify nothing is ended."
     if any(each.verdict.since is None for each in plan):
         yield "SINCE ?: no earlier scan is stored, so how long it has been like this is not known."
     if count := sum(each.verdict.state is State.UNKNOWN for each in plan):
@@ -267,8 +293,9 @@ def _judgement(decision: Decision, mode: Mode, now: float) -> Iterable[tuple[str
     if decision.notes:
         yield "note", [f"- {each}" for each in decision.notes]
     decides = decision.rule or "none matches, so it is kept"
-    yield "decides", [f"{decides} (the first to come true)" if decision.is_forecast else decides]
-    steps = [_dated(step, mode) for step in decision.steps]
+    is_coming = decision.rule is not None and decision.is_forecast
+    yield "decides", [f"{decides} (the first to come true)" if is_coming else decides]
+    steps = [_dated(step, mode, decision.message_at) for step in decision.steps]
     yield "next", steps or [next_words(decision, now)]
 
 
@@ -278,8 +305,11 @@ def _later(at: float | None, now: float) -> str:
     return f"not before {_when(at)} (in {format_duration(max(0.0, at - now))})"
 
 
-def _dated(step: Step, mode: Mode) -> str:
+def _dated(step: Step, mode: Mode, message_at: float | None) -> str:
+    """Say when a step is due, and what is in its way: the mode, an earlier message."""
     limit = "" if step.allowed else f" (mode {mode}: it does not happen)"
+    if step.allowed and step.action is Action.NOTIFY and step.at == message_at:
+        limit = " (an earlier message to this owner is in the way: notify.every)"
     return f"{_VERBS[step.action]} not before {_when(step.at)}{limit}"
 
 

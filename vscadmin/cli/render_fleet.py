@@ -83,7 +83,10 @@ def next_words(tree: dict[str, Any], now: float | None) -> str:
         return f"kept: {tree['state']}"
     if tree["state"] == "connected" and tree["rule"] is None:
         return "kept: in use"
-    return f"kept: {next(iter((*tree['held_back'], *tree['notes'])), 'no rule')}"
+    if tree.get("rung") == "told":
+        return "told; nothing follows"
+    reason = "no rule" if tree["rule"] is None else "by the rule"
+    return f"kept: {next(iter((*tree['held_back'], *tree['notes'])), reason)}"
 
 
 def _step_words(step: dict[str, Any], now: float | None) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import click
 
-from vscadmin.cleanup.look import look, remembered
+from vscadmin.cleanup.look import NO_MESSAGES, Messages, look, messages, remembered
 from vscadmin.errors import ConfigError, Exit, StoreError, UsageError
 from vscadmin.model import Owner, ProcessKey, Snapshot, Tree
 from vscadmin.policy.settings import Policy, Scope
@@ -44,6 +44,7 @@ class Memory:
 
     recorded: Mapping[ProcessKey, ProcessKey] = field(default_factory=dict)
     histories: Mapping[ProcessKey, History] = field(default_factory=dict)
+    messages: Messages = NO_MESSAGES
     problem: str = ""
 
 
@@ -150,8 +151,9 @@ def _remember(policy: Policy) -> Memory:
             return NO_MEMORY
         with store:
             boot = boot_id()
-            histories = remembered(store, policy, boot, time.time())
-            return Memory(store.recorded(boot), histories)
+            now = time.time()
+            histories = remembered(store, policy, boot, now)
+            return Memory(store.recorded(boot), histories, messages(store, policy, now))
     except StoreError as error:
         return Memory(problem=str(error))
 

@@ -42,7 +42,8 @@ class Scene:
     """What surrounds the trees: their owners, who is logged in elsewhere, what is remembered.
 
     *logins* maps uids to a login session outside every tree, in words; *ticks* is the
-    kernel's unit of CPU time, per second.
+    kernel's unit of CPU time, per second. *messages* is when the next message may go to a
+    user, where an earlier one is in its way.
     """
 
     owners: Mapping[int, Owner]
@@ -50,6 +51,7 @@ class Scene:
     histories: Mapping[ProcessKey, History] = field(default_factory=dict)
     ticks: int = 100
     abroad: Elsewhere = field(default_factory=dict)
+    messages: Mapping[str, float] = field(default_factory=dict)
 
     def abroad_of(self, owner: Owner) -> tuple[Abroad, ...]:
         """Return the trees of *owner* on other nodes; none where the name is not known."""
@@ -71,7 +73,7 @@ class Decision:
     *wanted* is what the rule asks for, *action* what is left of it after all that holds
     it back. *rule* names the rule that decided, or with *is_forecast* the one that is
     first to come true if nothing changes. *standing* is what this run may do; *memory* is
-    what the next scan has to know.
+    what the next scan has to know. *message_at* is when its owner may be told, None for now.
     """
 
     tree: Tree
@@ -88,6 +90,13 @@ class Decision:
     notes: tuple[str, ...] = ()
     standing: Standing = NOWHERE
     memory: History = NOTHING_KNOWN
+    message_at: float | None = None
+
+    @property
+    def due(self) -> Action:
+        """What this run does about it: that of *standing*, unless its owner's message waits."""
+        waits = self.standing.due is Action.NOTIFY and self.message_at is not None
+        return Action.KEEP if waits else self.standing.due
 
 
 Plan = tuple[Decision, ...]
@@ -103,7 +112,8 @@ def decide(trees: Iterable[Tree], scene: Scene, policy: Policy, now: float) -> P
     return tuple(_decide(tree, by_owner[tree.root.uid], scene, policy, now) for tree in trees)
 
 
-def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now: float) -> Decision:
+def _case(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now: float) -> Case:
+    """Return all that rules may ask about a tree."""
     owner = scene.owners.get(tree.root.uid, Owner(tree.root.uid, None, None))
     history = scene.histories.get(tree.key, NOTHING_KNOWN)
     verdict = judge(tree, owner, history, policy, now)
@@ -112,7 +122,7 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
     # Of two that started at the same moment on two nodes neither is the younger: both count as
     # the newest, and stay.
     younger += sum(each.started_at > tree.started_at for each in abroad)
-    case = Case(
+    return Case(
         tree,
         owner,
         verdict,
@@ -122,6 +132,11 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
         ticks=scene.ticks,
         nodes=1 + len({each.node for each in abroad}),
     )
+
+
+def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now: float) -> Decision:
+    case = _case(tree, siblings, scene, policy, now)
+    owner, verdict = case.owner, case.verdict
     checked = tuple(
         match(rule, case, now) for rule in policy.rules if _is_about(rule, tree, policy)
     )
@@ -136,7 +151,10 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
     standing = NOWHERE
     if chosen and not is_forecast:
         standing = climb(chosen.rule, action, case, policy, now)
-    steps = _steps(chosen, case, standing, policy, now) if chosen and not held_back else ()
+    message_at = None if owner.name is None else scene.messages.get(owner.name)
+    steps: tuple[Step, ...] = ()
+    if chosen and not held_back:
+        steps = _steps(chosen, case, standing, policy, now, message_at=message_at)
     return Decision(
         tree=tree,
         owner=owner,
@@ -152,6 +170,7 @@ def _decide(tree: Tree, siblings: list[Tree], scene: Scene, policy: Policy, now:
         notes=_notes(tree, owner, policy, now),
         standing=standing,
         memory=remember(case, bool(hindrances), now),
+        message_at=message_at,
     )
 
 
@@ -225,7 +244,13 @@ def _notes(tree: Tree, owner: Owner, policy: Policy, now: float) -> tuple[str, .
 
 
 def _steps(
-    chosen: Match, case: Case, standing: Standing, policy: Policy, now: float
+    chosen: Match,
+    case: Case,
+    standing: Standing,
+    policy: Policy,
+    now: float,
+    *,
+    message_at: float | None,
 ) -> tuple[Step, ...]:
     """Return the earliest dates of what the rule leads to, and what the mode leaves of it.
 
@@ -236,7 +261,7 @@ def _steps(
     if standing.rung is Rung.TOLD:
         return ()
     at = chosen.at if chosen.at is not None else now
-    told = max(at, _confirmed_at(chosen, case, policy, now))
+    told = max(at, _confirmed_at(chosen, case, policy, now), message_at or now)
     dates = {Action.NOTIFY: told}
     if (abandoned_at := case.verdict.abandoned_at) is not None:
         over = max(told + (chosen.rule.notice or 0), abandoned_at)

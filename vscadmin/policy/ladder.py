@@ -69,7 +69,12 @@ def clear_run(case: Case, now: float) -> History:
     same = same and now - (history.previous_scan or now) <= _LONGEST_GAP
     if same and history.clear_since is not None:
         return replace(history, clear_scans=history.clear_scans + 1)
-    return replace(history, clear_since=now, clear_scans=1, told=None, notified=frozenset())
+    return replace(_untold(history), clear_since=now, clear_scans=1)
+
+
+def _untold(history: History) -> History:
+    """Return *history* without its notices: they count no more."""
+    return replace(history, told=None, notified=frozenset(), notified_at=None)
 
 
 def _is_confirmed(run: History, policy: Policy, now: float) -> bool:
@@ -87,7 +92,7 @@ def remember(case: Case, is_held_back: bool, now: float) -> History:
     broken = history.state is not state or (state is not State.CONNECTED and unseen is not None)
     run = clear_run(case, now)
     if is_held_back:
-        run = replace(run, clear_since=None, clear_scans=0, told=None, notified=frozenset())
+        run = replace(_untold(run), clear_since=None, clear_scans=0)
     return replace(
         run,
         first_seen=now if history.first_seen is None else history.first_seen,
@@ -109,14 +114,12 @@ def after_clock_step(history: History, seconds: float) -> History:
         return None if at is None else at + seconds
 
     return replace(
-        history,
+        _untold(history),
         first_seen=moved(history.first_seen),
         last_client=moved(history.last_client),
         previous_scan=moved(history.previous_scan),
         state_since=moved(history.state_since),
         clear_since=None,
         clear_scans=0,
-        told=None,
-        notified=frozenset(),
         cpu=tuple(sample._replace(at=sample.at + seconds) for sample in history.cpu),
     )

@@ -31,7 +31,7 @@ class History:
     *state_since* is the first scan of an unbroken run of scans in *state*; *clear_since*
     and *clear_scans* are the first and the number of those at its end that nothing held
     back. *told* is the last delivered notice that announced an end since then, *notified*
-    are the rules whose notice was delivered since then.
+    are the rules whose notice was delivered since then, the last of them at *notified_at*.
     """
 
     first_seen: float | None = None
@@ -43,6 +43,7 @@ class History:
     clear_scans: int = 0
     told: Told | None = None
     notified: frozenset[str] = frozenset()
+    notified_at: float | None = None
     cpu: tuple[CpuSample, ...] = field(default=())
 
 
