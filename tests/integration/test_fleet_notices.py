@@ -369,3 +369,26 @@ def test_with_a_shorter_stale_another_node_takes_over_sooner(nodes: Nodes) -> No
         taken.append(nodes.clock.now - begun)
         nodes.until(EVERY + HOUR)
     assert taken[0] < taken[1]
+
+
+@pytest.mark.parametrize("who_tells", [SENDER, OTHER])
+def test_what_was_told_by_a_clock_that_was_ahead_is_told_again_after_a_client(
+    nodes: Nodes, who_tells: str
+) -> None:
+    """Whether its own node told of it, or the sender for that one."""
+    two(nodes)
+    ahead = nodes.nodes[who_tells]
+    ahead.ahead = 2 * HOUR
+    while (who_tells, 4100) not in {about for each in nodes.sent for about in each.about}:
+        nodes.rounds(1)
+    ahead.ahead = 0.0
+    nodes.rounds(1)
+    ahead.connect(4100)
+    nodes.rounds(1)
+    ahead.disconnect(4100)
+    client_at = nodes.clock.now
+    while not ahead.due:
+        nodes.rounds(1)
+        assert nodes.clock.now < client_at + 5 * EVERY
+    told = [each.at for each in nodes.sent if (who_tells, 4100) in each.about]
+    assert max(told) > client_at

@@ -282,8 +282,33 @@ class TestNotices:
         assert self.history(store).state is State.ABANDONED
         assert self.history(store).told is None
         assert self.history(store).notified == frozenset()
+        assert self.history(store).notified_at is None
         delivered(store, one, NOW + 5 * HOUR)
         assert self.history(store).told == Told(NOW + 5 * HOUR + 1, NOW + 5 * HOUR + DAY)
+
+    def test_a_notice_of_a_clock_that_was_ahead_counts_for_no_later_run_of_scans(
+        self, store: Store
+    ) -> None:
+        """Its moment comes when a client has been and gone."""
+        one = trees()[0]
+        aged(store, [one])
+        delivered(store, one, NOW + 2 * HOUR)
+        assert store.histories(BOOT_ID, now=NOW + HOUR)[one.key].told is None
+        scan(store, [replace(one, connections=Connections(clients=("c",)))], NOW + 600)
+        for minutes in range(20, 200, 10):
+            scan(store, [one], NOW + minutes * 60)
+        history = store.histories(BOOT_ID, now=NOW + 4 * HOUR)[one.key]
+        assert (history.told, history.notified) == (None, frozenset())
+        assert store.last_message_to("ada") == NOW + 2 * HOUR
+
+    def test_a_scan_is_in_order_until_the_clock_went_back_over_it(self, store: Store) -> None:
+        aged(store, trees())
+        assert store.is_in_order(BOOT_ID, NOW)
+        assert not store.is_in_order("another", NOW)
+        assert not store.is_in_order(BOOT_ID, NOW + 1)
+        scan(store, trees(), NOW - 60)
+        assert not store.is_in_order(BOOT_ID, NOW)
+        assert store.is_in_order(BOOT_ID, NOW - HOUR)
 
     def test_a_notice_without_an_end_notifies_and_tells_nothing(self, store: Store) -> None:
         one = trees()[0]
@@ -291,6 +316,7 @@ class TestNotices:
         delivered(store, one, rule="heavy", action=Action.NOTIFY, not_before=None)
         assert self.history(store).told is None
         assert self.history(store).notified == {"heavy"}
+        assert self.history(store).notified_at == NOW + 1
 
     def test_the_newest_notice_is_what_was_told(self, store: Store) -> None:
         one = trees()[0]

@@ -20,7 +20,6 @@ from vscadmin.errors import StoreError
 from vscadmin.model import Snapshot
 from vscadmin.policy.decide import Plan
 
-_SAME_NOTICE = "boot_id = ? AND pid = ? AND start_ticks = ? AND created_at = ?"
 _SAME_TERMINATION = "boot_id = ? AND pid = ? AND start_ticks = ? AND started_at = ?"
 
 
@@ -95,7 +94,7 @@ class Store(Reader):
             replace(each, delivery=delivery, delivered_at=delivered_at, error=error)
             for each in notices
         )
-        sql = update("notices", NOTICE, f"{_SAME_NOTICE} AND delivery = ?")
+        sql = update("notices", NOTICE, f"{store_scans.SAME_NOTICE} AND delivery = ?")
         self._write(
             sql,
             [

@@ -8,17 +8,20 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from vscadmin.cleanup.facts import to_facts
-from vscadmin.cleanup.records import Identity, Result, Run
+from vscadmin.cleanup.records import Delivery, Identity, Result, Run
 from vscadmin.cleanup.store_memory import seal_of_scan
 from vscadmin.cleanup.store_replay import Packed, pack
 from vscadmin.cleanup.store_rows import (
     COMPLETED,
     MEMORY,
+    NOTICE,
     RUN,
     of_memory,
+    of_notice,
     of_run,
     to_members,
     to_memory,
+    to_notice,
 )
 from vscadmin.cleanup.store_sql import Database, Row, insert, select, update
 from vscadmin.model import Snapshot
@@ -28,6 +31,8 @@ _TREE = f"{MEMORY}, facts, uid, user, product"
 _SCAN = "scan, taken_at, boot_id, boot_time, ticks, run_id, processes, logins, seal"
 _SIGHTING = "scan, tree, facts, judgement, rss, cpu_ticks"
 _JUDGEMENT = "digest, last_scan, state, clients, wanted, action, rule, rung, held_back"
+SAME_NOTICE = "boot_id = ? AND pid = ? AND start_ticks = ? AND created_at = ?"
+_SET_BACK = "the clock was set back after it, so it counts as none"
 _WORDS = 20  # lines of what held a tree back that are kept
 _BATCH = 50  # scans that one call forgets: a long backlog is worked off over some runs
 _SPARE = 4  # a file with more than one page in so many unused gives some back
@@ -67,6 +72,20 @@ def record(
         sealed = seal_of_scan(head, {row[1]: row[5] for row in sightings})
         what = (run_id, len(snapshot.processes), of_owners.body, sealed)
         database.run(insert("scans", _SCAN), *head, *what)
+        _doubt_notices(database, snapshot.taken_at)
+
+
+def _doubt_notices(database: Database, now: float) -> None:
+    """Count the notices from after *now* for none: the clock was set back since they were sent.
+
+    A run of scans that begins before their moment comes would take them for its own.
+    """
+    where = "WHERE created_at > ? AND delivery = ?"
+    wrong = database.read(to_notice, select(NOTICE, "notices", where), now, str(Delivery.DELIVERED))
+    for each in wrong:
+        uncertain = replace(each, delivery=Delivery.SENDING, delivered_at=None, error=_SET_BACK)
+        sql = update("notices", NOTICE, SAME_NOTICE)
+        database.run(sql, *of_notice(uncertain), *each.identity, each.created_at)
 
 
 def _sightings(database: Database, scan: int, boot_id: str, plan: Plan) -> list[Row]:
