@@ -15,6 +15,7 @@ from tests.run import eventually
 # Nobody's: what is sent to it arrives nowhere, and no error comes back.
 _NOBODY: Final = "02:00:00:00:00:01"
 _KILL_ALL: Final = "kill -KILL -1"
+_START_CONTROLLER: Final = "exec slurmctld -D -L /var/log/slurmctld.log >>/var/log/lab.log 2>&1"
 _POWER_OFF: Final = "ip link set inside down; ip link set outside down"
 
 
@@ -83,7 +84,7 @@ def controller_away(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     finally:
-        controller.run("slurmctld", "-L", "/var/log/slurmctld.log")
+        controller.run("setsid", "-f", "sh", "-c", _START_CONTROLLER)
         eventually(
             lambda: controller.run("scontrol", "ping", check=False).stdout,
             lambda said: "is UP" in said,

@@ -39,7 +39,7 @@ _BUG = 1
 _LONGEST_TRACE = 1 << 14  # bytes
 _NOT_STARTED = -1
 _CANCELLED = 3600.0  # s Slurm may take to hear that the job is to end: slurmctld may be away
-_AGAIN = 1.0, 15.0  # s after which it is told again: at first, and later
+_AGAIN = 1.0, 16.0  # s after which it is told again: at first, and later
 _GRACE = 0.1  # s from SIGTERM to SIGKILL for what is left of the shell
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vscadmin.proxy.ask import Asker
+from vscadmin.proxy.ask import NOT_STARTED, Asker
 from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.loop import Loop, Timer
 
@@ -225,7 +225,7 @@ class Queue:
             self._asker.ask(["scancel", "--quiet", str(self._job)], _WHY, self._cancelled)
 
     def _cancelled(self, _output: bytes, status: int) -> None:
-        if status and not self._is_late:
+        if status not in (0, NOT_STARTED) and not self._is_late:
             self._is_late = True
             self._journal.tell(f"Slurm does not answer: job {self._job} ends as soon as it does")
 

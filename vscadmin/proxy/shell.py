@@ -216,7 +216,7 @@ class Shell:
         Terminals of the editor have sessions of their own, and hear of it from the server
         that goes.
         """
-        members = _members(self._pid)
+        members = _members(self._pid) if self._pid else []
         for pid in members:
             try:
                 os.kill(pid, number)

@@ -47,8 +47,8 @@ def main() -> int:
     """Tell them, and wait until they have ended."""
     try:
         left = tell(os.path.realpath(sys.argv[1]))
-    except OSError as error:
-        why = f"pidfd_open(2): {error.strerror}"
+    except (OSError, AttributeError) as error:  # of the kernel, or of how Python was built
+        why = getattr(error, "strerror", None) or error
         print(f"a run of cleanup cannot be ended ({why}): try again after it", file=sys.stderr)
         return 1
     for pid in left.values():
