@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from benchmarks.relay_peers import ASYNCIO, HAPROXY, OURS, SOCAT, WHOLE
+from benchmarks.verdict import Target
 
 
 class Numbers(NamedTuple):
@@ -21,25 +22,6 @@ class Numbers(NamedTuple):
 
 _LESS_IS_BETTER = ("cpu", "p50", "p99")
 Results = Mapping[str, Numbers]
-
-
-class Target(NamedTuple):
-    """A number that has a limit; the limit is the least it may be, or else the most."""
-
-    name: str
-    value: float
-    limit: float
-    is_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether it is within the limit."""
-        return self.value >= self.limit if self.is_least else self.value <= self.limit
-
-    def __str__(self) -> str:
-        sign = "≥" if self.is_least else "≤"
-        verdict = "met" if self.met else "MISSED"
-        return f"{self.name:<58}{self.value:9.3f}  {sign} {self.limit:<7.3f}{verdict}"
 
 
 def best(measured: Mapping[str, Sequence[float]]) -> Numbers:

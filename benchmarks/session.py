@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from benchmarks.relay_peers import Peer, session_command
-from benchmarks.relay_verdict import Target
+from benchmarks.verdict import Target
 
 _ROUNDS = 31  # the median of nine came out between 1.13 and 1.33 of the same thing
 _QUIET = 2.0  # s

@@ -20,16 +20,22 @@ Results = Mapping[int, Mapping[str, Laps]]
 
 
 class Target(NamedTuple):
-    """One number that has a limit."""
+    """A number that has a limit; the limit is the least it may be, or else the most."""
 
     name: str
     value: float
     limit: float
+    is_least: bool = False
 
     @property
     def met(self) -> bool:
         """Whether it is within the limit."""
-        return self.value <= self.limit
+        return self.value >= self.limit if self.is_least else self.value <= self.limit
+
+    def __str__(self) -> str:
+        sign = "≥" if self.is_least else "≤"
+        verdict = "met" if self.met else "MISSED"
+        return f"{self.name:<58}{self.value:9.3f}  {sign} {self.limit:<7.3f}{verdict}"
 
 
 def targets(results: Results) -> Iterator[Target]:
