@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,7 +56,11 @@ def remembered(
 
 def messages(store: Reader, policy: Policy, now: float) -> Messages:
     """Return what *store* knows of messages that can still be in the way of the next."""
-    users = store.written_to(now - policy.notify.every)
+    return messages_to(store, store.written_to(now - policy.notify.every))
+
+
+def messages_to(store: Reader, users: Collection[str]) -> Messages:
+    """Return what *store* knows of messages to *users*."""
     return Messages(
         {user: store.last_message_to(user) for user in users},
         {user: store.last_failure_to(user) for user in users},

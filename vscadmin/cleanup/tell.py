@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from vscadmin.cleanup import events, terminals
 from vscadmin.cleanup.approve import ApprovedPlan
+from vscadmin.cleanup.look import messages_to
 from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.notify import Author, Message, messages
 from vscadmin.cleanup.peers import Told, node_and_boot
@@ -25,8 +26,7 @@ def tell_owners(
     fleet = session.fleet
     names = {each.owner.name for each in approved.notices if each.owner.name is not None}
     names |= {user for user, _ in fleet.asks}
-    last = {name: session.store.last_message_to(name) for name in names}
-    failed = {name: session.store.last_failure_to(name) for name in names}
+    last, failed = messages_to(session.store, names)
     processes = tuple(processes)
     for message in messages(approved.notices, last, author, time.time(), failed, fleet=fleet):
         if _send(session, message, mailer) and session.policy.notify.terminal:
