@@ -128,10 +128,9 @@ class Guardian:
     def __init__(self, environment: Mapping[str, str]) -> None:
         reader, self._writer = os.pipe2(os.O_CLOEXEC)
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        self.pid = 0
         try:
             with suppress(OSError):  # no /bin/sh, or no room for a process
-                self.pid = spawn(["/bin/sh", "-c", _GUARDIAN], environment, (reader, null, null))
+                spawn(["/bin/sh", "-c", _GUARDIAN], environment, (reader, null, null))
         finally:
             os.close(reader)
             os.close(null)

@@ -105,7 +105,7 @@ def dial(
         made.close()
         dialled(error)
         return
-    if code == errno.EINPROGRESS and not _is_connected(made):
+    if code == errno.EINPROGRESS and not is_connected(made):
         _Dialling(loop, made, dialled)
     elif code in (0, errno.EINPROGRESS):
         dialled(made)
@@ -114,10 +114,10 @@ def dial(
         dialled(OSError(code, _words(code)))
 
 
-def _is_connected(made: socket.socket) -> bool:
-    """Tell at once what on loopback is so at once: a whole turn of the loop is saved."""
+def is_connected(connection: socket.socket) -> bool:
+    """Tell at once whether it stands; on loopback one does as soon as it was dialled."""
     try:
-        made.getpeername()
+        connection.getpeername()
     except OSError:
         return False
     return True

@@ -10,6 +10,8 @@ import errno
 import socket
 import struct
 
+from vscadmin.proxy.link import is_connected
+
 _NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
 _REQUEST = 1  # NLM_F_REQUEST, linux/netlink.h
@@ -79,7 +81,7 @@ class Owners:
         except (OSError, struct.error) as error:
             if getattr(error, "errno", None) in _FOR_NOW:
                 return True
-        return not _stands(connection)
+        return not is_connected(connection)
 
     def close(self) -> None:
         """Let go of the netlink socket."""
@@ -139,14 +141,6 @@ def _uid_of(answer: bytes, ends: bytes) -> int | None:
 def _is_found(answer: bytes) -> bool:
     """Tell whether it is about a socket; NLMSG_ERROR: there is none, or there is nobody to ask."""
     return _HEADER.unpack_from(answer)[1] == _SOCK_DIAG_BY_FAMILY and len(answer) >= _SIZE
-
-
-def _stands(connection: socket.socket) -> bool:
-    try:
-        connection.getpeername()
-    except OSError:
-        return False
-    return True
 
 
 def _uid_of_unix_peer(connection: socket.socket) -> int:
