@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from tests.lab.software import installed
 from tests.lab.topology import NODES, USERS, NodeSpec
 
 _OF_A_RUN: Final = re.compile(r"test-([0-9]+)(-.*)?")
+_USER_NAMES: Final = [user.name for user in USERS]
+# Many times what it takes on a machine with too much to do: KillWait and about 1.4 s.
+_JOB_GONE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +67,27 @@ class Cluster:
         return self.laptop.argv("ssh", *arguments, user=user)
 
     def tidy(self) -> None:
-        """End all jobs and processes of the users, and make their homes as new."""
-        for user in USERS:
-            self["ctl"].run("scancel", "--full", f"--user={user.name}")
+        """End all jobs and processes of the users, and make their homes as new.
+
+        Raises LabError where Slurm does not get rid of a job.
+        """
+        for name in _USER_NAMES:
+            self["ctl"].run("scancel", "--full", f"--user={name}")
         for node in self.nodes.values():
             if node.spec.home:
                 node.tidy()
+        self._wait_for_the_last_job()
         for node in (self.laptop, self.login_nodes[0]):
             node.renew_homes()
+
+    def _wait_for_the_last_job(self) -> None:
+        """Wait until Slurm is done with all jobs: one that is COMPLETING is still its user's."""
+        listing = ("squeue", "-h", "-o", "%i of %u: %T", f"--users={','.join(_USER_NAMES)}")
+        deadline = time.monotonic() + _JOB_GONE_SECONDS
+        while jobs := self["ctl"].run(*listing).stdout.splitlines():
+            if time.monotonic() > deadline:
+                raise LabError(f"jobs that do not end: {', '.join(jobs)}")
+            time.sleep(0.05)
 
     def logs(self) -> Iterator[tuple[str, str]]:
         """Yield the end of each node's logs, with a title."""

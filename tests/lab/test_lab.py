@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import boot, cgroups, state
+from tests.lab import boot, cgroups, faults, state
 from tests.lab import cluster as lab
 from tests.lab.cluster import Cluster
 from tests.lab.errors import GoneError, LabError
 from tests.lab.node import Node
 from tests.lab.outside import outside
 from tests.lab.topology import NODES
+from tests.lab.traces import jobs
 from tests.run import eventually
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -196,7 +197,13 @@ class TestTidy:
             *("-type", "f", "-not", "-path", "*/.ssh/*"),
         )
         assert listed.stdout == ""
-        eventually(lambda: cluster["ctl"].run("squeue", "-h").stdout, lambda jobs: not jobs)
+
+    def test_a_job_that_has_just_begun_is_gone_with_it(self, cluster: Cluster) -> None:
+        with faults.closed(cluster):
+            cluster.ssh("alice", "login1", "sbatch -o /dev/null --wrap 'sleep 1000'")
+        eventually(lambda: jobs(cluster, "alice"), lambda found: "RUNNING" in "".join(found))
+        cluster.tidy()
+        assert jobs(cluster, "alice") == []
 
     def test_keys_are_as_they_were(self, cluster: Cluster) -> None:
         break_keys = "cd .ssh; chmod 777 .; rm authorized_keys; ln -s /etc/passwd known_hosts"
