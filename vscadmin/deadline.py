@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,10 +25,23 @@ def within(seconds: float, look: Callable[[], Found]) -> Found:
             failed.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    start_without_signals(thread)
     thread.join(seconds)
     if failed:
         raise failed[0]
     if not found:
         raise TimeoutError(f"no answer within {seconds:.0f} s")
     return found[0]
+
+
+def start_without_signals(thread: threading.Thread) -> None:
+    """Start *thread* such that it takes no signals: they are for the main thread.
+
+    The kernel gives a signal of the process to any thread that does not block it, and Python
+    runs the handler in the main thread then, even where that one blocks the signal.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

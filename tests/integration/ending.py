@@ -31,6 +31,8 @@ from vscadmin.procs.scan import read_process, take_snapshot
 from vscadmin.procs.trees import find_trees
 
 PROTECT = Protect(login_session=False)  # who runs these tests has a terminal
+# In a shell's script: it is that far.
+READY = ": >{home}/ready"
 Told = Callable[[Step, tuple[ProcessKey, ...]], None]
 
 
@@ -117,7 +119,7 @@ def planted(
 ) -> Iterator[Planted]:
     """Start a server's lookalike: `node` runs *body* as a shell, or is the program *node*.
 
-    The launcher is started by the command *before*.
+    The launcher is started by the command *before*. A *body* with READY is waited for.
     """
     home = user.home / os.urandom(4).hex()
     home.mkdir()
@@ -143,6 +145,8 @@ def planted(
         os.close(theirs)
         found = Planted(launcher, ours, home)
         try:
+            if READY in body:
+                eventually((home / "ready").exists, bool)
             yield found
         finally:
             end(found)

@@ -211,6 +211,14 @@ def server(backlog: int = 1024) -> socket.socket:
     return made
 
 
+def silent() -> socket.socket:
+    """Have a port as a server that is about to listen on it: until `listen` it refuses."""
+    made = socket.socket()
+    made.bind((LOCALHOST, 0))
+    made.settimeout(_SECONDS)
+    return made
+
+
 def accept(listener: socket.socket) -> socket.socket:
     """Take one connection, with a time limit of its own."""
     made = listener.accept()[0]

@@ -17,9 +17,9 @@ _SALLOC: Final = f"""#!/bin/sh
 cd "${{0%/*}}"
 say() {{ echo "salloc: $*" >&2; }}
 trap 'say "Job allocation {JOB} has been revoked."; echo CANCELLED >state; exit 0' TERM
+[ -e state ] || echo PENDING >state
 say 'Pending job allocation {JOB}'
 say 'job {JOB} queued and waiting for resources'
-[ -e state ] || echo PENDING >state
 while [ "$(cat state)" = PENDING ]; do sleep 0.05; done
 [ "$(cat state)" = RUNNING ] || {{ say 'Job allocation {JOB} has been revoked.'; exit 0; }}
 say 'Granted job allocation {JOB}'

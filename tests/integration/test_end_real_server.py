@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -103,4 +104,6 @@ def test_its_window_comes_back_before_the_first_signal(running: server.RunningSe
         assert (done.result, done.asked) == (Result.SPARED, 0)
         assert any(words.startswith("client: ") for words in done.words)
         assert {member.pid for member in tree.members} <= before
-        assert {each.status() for each in running.processes()}.isdisjoint({psutil.STATUS_STOPPED})
+        for each in running.processes():
+            with suppress(psutil.NoSuchProcess):  # extension hosts have brief children
+                assert each.status() != psutil.STATUS_STOPPED

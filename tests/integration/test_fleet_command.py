@@ -59,7 +59,7 @@ def fleet(path: str, *words: str, before: Iterable[str] = ()) -> subprocess.Comp
 def test_every_node_that_is_missing_is_named_with_the_reason(path: str) -> None:
     begun = time.monotonic()
     nodes = "login1,down[1-2],slow1,old1,none1,odd1"
-    done = fleet(path, "report", "-w", nodes, "--timeout", "8s")
+    done = fleet(path, "report", "-w", nodes, "--timeout", "20s")
     assert done.returncode == 10, done.stderr
     assert time.monotonic() - begun < 40
     assert "on 1 of 7 nodes" in done.stdout

@@ -23,6 +23,7 @@ from tests.integration.proxy import (
     connect,
     read_all,
     server,
+    silent,
     site,
 )
 from tests.integration.small_slurm import JOB, SmallSlurm
@@ -95,9 +96,9 @@ class Test04LineEnds:
         """Prompts, and the blanks by which the bootstrap keeps a connection alive."""
         with Proxy(tmp_path) as proxy:
             proxy.send("printf 'login01$ '; read -r line; printf ' '; read -r line\n")
-            proxy.expect(rb"login01\$ $", 2)
+            proxy.expect(rb"login01\$ $")
             proxy.send("\n")
-            proxy.expect(rb"^ $", 2)
+            proxy.expect(rb"^ $")
 
 
 def test_05_what_comes_after_a_half_close_arrives(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_06_four_hundred_connections_at_once_all_get_through_in_seconds(tmp_path
             with accept(backend) as inside:
                 inside.sendall(b"served")
         assert {read_all(client) for client in clients} == {b"served"}
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 5
         for client in clients:
             client.close()
 
@@ -218,14 +219,16 @@ def test_11_the_server_in_the_job_stays_on_its_loopback(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["relay", "direct"])
 class Test12Servers:
     def test_one_that_does_not_listen_yet_is_waited_for(self, tmp_path: Path, mode: str) -> None:
-        with Proxy(tmp_path, "--mode", mode) as proxy:
-            with server() as reserved:
-                where, port = reserved.getsockname(), proxy.port_for(reserved)
-            with connect(port) as client:
-                client.sendall(b"early")
-                time.sleep(0.5)
-                with socket.create_server(where) as backend, accept(backend) as inside:
-                    assert inside.recv(10) == b"early"
+        with (
+            Proxy(tmp_path, "--mode", mode) as proxy,
+            silent() as backend,
+            connect(proxy.port_for(backend)) as client,
+        ):
+            client.sendall(b"early")
+            time.sleep(0.5)
+            backend.listen()
+            with accept(backend) as inside:
+                assert inside.recv(10) == b"early"
 
     def test_one_that_died_is_a_clear_line(self, tmp_path: Path, mode: str) -> None:
         with Proxy(tmp_path, "--mode", mode) as proxy:
@@ -240,8 +243,9 @@ class Test12Servers:
 
 class Test13TheNode:
     def test_a_profile_that_reads_stdin_eats_nothing(self, tmp_path: Path) -> None:
-        with Proxy(tmp_path) as proxy:
-            (proxy.home / ".bash_profile").write_text("read -r line; cat; export SET=yes\n")
+        proxy = Proxy(tmp_path)
+        (proxy.home / ".bash_profile").write_text("read -r line; cat; export SET=yes\n")
+        with proxy:
             assert proxy.run('echo "$SET"; read -r line; echo "$line"\nfor the shell\n') == 0
             assert proxy.stdout == b"yes\nfor the shell\n"
 

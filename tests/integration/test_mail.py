@@ -140,7 +140,7 @@ def test_a_server_that_never_speaks_is_given_up_once_for_all_letters() -> None:
         start = time.monotonic()
         first = mailer.deliver(LETTER, soon(1))
         rest = [mailer.deliver(LETTER, soon()) for _ in range(20)]
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 10
     assert not first.delivered
     assert "no answer within" in first.error
     assert not any(each.delivered for each in rest)
@@ -151,7 +151,7 @@ def test_a_server_that_drips_is_given_up_as_well() -> None:
     with server(drip) as notify, Mailer(notify, HOST) as mailer:
         start = time.monotonic()
         sent = mailer.deliver(LETTER, soon(1))
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 10
     assert not sent.delivered
     assert "no answer within" in sent.error
 
@@ -178,8 +178,8 @@ def test_a_server_that_hangs_after_the_letter_may_have_delivered_it(
 ) -> None:
     with server(taking(last)) as notify, Mailer(notify, HOST) as mailer:
         start = time.monotonic()
-        sent = mailer.deliver(LETTER, soon(1))
-        assert time.monotonic() - start < 4
+        sent = mailer.deliver(LETTER, soon(3))
+        assert time.monotonic() - start < 15
         rest = mailer.deliver(LETTER, soon())
     assert (sent.delivered, sent.uncertain) == (False, True)
     assert "no answer within" in sent.error
@@ -317,9 +317,9 @@ def test_a_sendmail_that_hangs_is_ended_with_its_children(tmp_path: Path) -> Non
     pids = tmp_path / "pids"
     program = script(tmp_path / "sendmail", "sleep 60 &", f"echo $$ $! > {pids}", "wait")
     with Mailer(by_sendmail(program), HOST) as mailer:
-        sent = mailer.deliver(LETTER, soon(1))
+        sent = mailer.deliver(LETTER, soon(3))
         assert mailer.deliver(LETTER, soon()).error.startswith("not tried")
-    assert sent == Sent(False, f"{program}: did not end within 1 s", uncertain=True)
+    assert sent == Sent(False, f"{program}: did not end within 3 s", uncertain=True)
     for pid in map(int, pids.read_text().split()):
         eventually(lambda pid=pid: is_alive(pid), lambda alive: not alive)  # type: ignore[misc]
 

@@ -139,8 +139,7 @@ TMUX = 'cp "$(command -v sleep)" {home}/tmux\n{home}/tmux 600 &\n'
 
 def test_work_inside_keeps_it(vscode_user: EditorUser) -> None:
     with running(vscode_user, TMUX) as server:
-        tree = psutil.Process(server.launcher.pid)
-        eventually(lambda: [each.name() for each in tree.children(recursive=True)], _has_tmux)
+        eventually(lambda: _names_below(server.launcher.pid), lambda names: "tmux" in names)
         done = as_user("mine", "--stop", server.pid)
         assert done.returncode == 10
         assert 'tmux 600) is "tmux*"' in done.stdout
@@ -150,8 +149,12 @@ def test_work_inside_keeps_it(vscode_user: EditorUser) -> None:
         assert "ends with it: pid " in done.stderr
 
 
-def _has_tmux(names: list[str]) -> bool:
-    return "tmux" in names
+def _names_below(pid: int) -> list[str]:
+    names = []
+    for each in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names.append(each.name())
+    return names
 
 
 @needs_root

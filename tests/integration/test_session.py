@@ -72,11 +72,12 @@ class TestStreams:
     ) -> None:
         with Proxy(tmp_path) as proxy:
             proxy.pids()
-            proxy.send("sleep 1; wc -c\n")
+            proxy.send("until [ -e go ]; do sleep 0.1; done; wc -c\n")
             before = unique_memory(proxy.process.pid)
             sent = proxy.send_what_fits(100 * MEBIBYTE, 0.5)
             assert unique_memory(proxy.process.pid) - before < 2 * MEBIBYTE
             assert sent < 4 * MEBIBYTE
+            (proxy.home / "go").touch()
             proxy.close_stdin()
             assert proxy.wait() == 0
             assert int(proxy.stdout.splitlines()[-1]) == sent
@@ -84,16 +85,18 @@ class TestStreams:
     def test_who_holds_stdout_in_the_background_delays_the_end_by_200_ms_at_most(
         self, tmp_path: Path
     ) -> None:
-        alone = min(_ending(tmp_path, "exit 5") for _ in range(3))
-        held = min(_ending(tmp_path, "sleep 1000 & exit 5") for _ in range(3))
+        """In turns: where the machine gets busy in between, that is so for both."""
+        scripts = ("exit 5", "sleep 1000 & exit 5")
+        pairs = [[_ending(tmp_path, script) for script in scripts] for _ in range(5)]
+        alone, held = map(min, zip(*pairs, strict=True))
         assert held - alone <= HOLDING_SECONDS
 
     def test_it_takes_no_time_of_the_processor_while_nothing_moves(self, tmp_path: Path) -> None:
         with Proxy(tmp_path) as proxy:
-            _, agent = proxy.pids()
-            before = [_ticks(proxy.process.pid), _ticks(agent)]
+            both = (proxy.process.pid, proxy.pids()[1])
+            before = sum(map(_ticks, both))
             time.sleep(2)
-            assert [_ticks(proxy.process.pid), _ticks(agent)] == before
+            assert sum(map(_ticks, both)) - before <= 2  # of 200; what just was may end in one
 
 
 class TestFiles:

@@ -127,7 +127,7 @@ class TestMany:
                     inside.sendall(b"you are " + read_all(inside))
             answers = [read_all(client) for client in clients]
             assert answers == [b"you are %d" % number for number in range(AT_ONCE)]
-            assert time.monotonic() - began < 2.5
+            assert time.monotonic() - began < 5
 
     def test_a_thousand_are_open_where_a_thousand_files_are_the_limit(
         self, tmp_path: Path, mode: str, many_files: None
@@ -288,6 +288,8 @@ def ssh_agent(place: Path) -> Iterator[str]:
     """Run an ssh agent as that of a login session; yield the path of its socket."""
     path = f"{place}/agent"
     with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL) as agent:
-        eventually(lambda: os.path.exists(path), bool)
-        yield path
-        agent.terminate()
+        try:
+            eventually(lambda: os.path.exists(path), bool)
+            yield path
+        finally:
+            agent.terminate()

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.integration.proxy import (
-    LOCALHOST,
     NO_BACKEND,
     SHELL,
     Proxy,
     accept,
     connect,
     server,
+    silent,
     site,
 )
 
@@ -51,15 +50,16 @@ class TestDirect:
             assert "--host=127.0.0.1" in proxy.said("bind host changed: .* -> ")
 
     def test_it_is_dialled_as_soon_as_it_listens(self, tmp_path: Path) -> None:
-        with Proxy(tmp_path, config=SHELL + DIRECT) as proxy:
-            with socket.create_server((LOCALHOST, 0)) as reserved:
-                where = reserved.getsockname()
-                port = proxy.port_for(reserved)
-            with connect(port) as client:
-                client.sendall(b"early")
-                time.sleep(0.3)
-                with socket.create_server(where) as backend, accept(backend) as inside:
-                    assert inside.recv(10) == b"early"
+        with (
+            Proxy(tmp_path, config=SHELL + DIRECT) as proxy,
+            silent() as backend,
+            connect(proxy.port_for(backend)) as client,
+        ):
+            client.sendall(b"early")
+            time.sleep(0.3)
+            backend.listen()
+            with accept(backend) as inside:
+                assert inside.recv(10) == b"early"
 
     def test_a_socket_that_it_cannot_reach_is_said_to_both(self, tmp_path: Path) -> None:
         with Proxy(tmp_path, config=SHELL + DIRECT) as proxy:
@@ -92,8 +92,9 @@ class TestWithoutPython:
         self, tmp_path: Path, nodes_without_python: tuple[str, ...]
     ) -> None:
         config = site(tmp_path, *nodes_without_python, more=ALLOWED)
-        with Proxy(tmp_path, config=config) as proxy, server() as backend:
-            (proxy.home / ".bash_profile").write_text("echo noise; cat; export SET=yes\n")
+        proxy = Proxy(tmp_path, config=config)
+        (proxy.home / ".bash_profile").write_text("echo noise; cat; export SET=yes\n")
+        with proxy, server() as backend:
             proxy.send("command -v python3 >/dev/null && python3 -V; echo $SET\n")
             proxy.expect(rb"^yes\n")
             with connect(proxy.port_for(backend)) as client, accept(backend) as inside:

@@ -165,7 +165,7 @@ def test_a_slow_reader_holds_its_writer_up(loop: Loop) -> None:
         os.close(fd)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.binary(min_size=1, max_size=100_000), max_size=8))
 def test_whatever_is_written_comes_out_in_its_order(pieces: list[bytes]) -> None:
     loop = Loop()

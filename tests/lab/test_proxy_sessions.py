@@ -16,7 +16,7 @@ from tests.lab.cluster import Cluster
 from tests.lab.session import COMMAND, Session
 from tests.lab.site import proxy_settings
 from tests.lab.topology import USERS
-from tests.lab.traces import nothing_left, traces
+from tests.lab.traces import nothing_left
 
 NO_BACKEND = 69
 CONFIG = 78
@@ -78,12 +78,15 @@ class TestStatus:
         nothing_left(cluster, "alice", 5)
 
     def test_a_broken_configuration_names_file_and_contact(self, cluster: Cluster) -> None:
+        ever = ("squeue", "-h", "-o", "%i", "--states=all", "--user=alice")
+        before = cluster["ctl"].run(*ever).stdout.split()
         with proxy_settings(cluster, 'contact = "hpc@cluster.test"\nmode = "fast"\n'):
             done = run(cluster, "echo out")
         assert (done.returncode, done.stdout) == (CONFIG, b"")
         assert b"/etc/vscadmin/proxy.toml" in done.stderr
         assert b"hpc@cluster.test" in done.stderr
-        assert traces(cluster, "alice") == []
+        assert not set(cluster["ctl"].run(*ever).stdout.split()).difference(before)
+        nothing_left(cluster, "alice", 5)
 
 
 class TestStreams:

@@ -127,7 +127,7 @@ class Watch:
             assert now - min(since) >= EVERY - 2 * self.ahead
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(story=events)
 def test_no_end_without_a_notice_and_no_notice_lost(story: list[Event]) -> None:
     with fleet() as nodes:
@@ -159,7 +159,7 @@ calm = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(arrivals=calm)
 def test_where_all_see_the_same_a_user_gets_one_message_in_notify_every(
     arrivals: list[tuple[str, int, int]],

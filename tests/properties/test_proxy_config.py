@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vscadmin.cli.proxy_config import as_toml
@@ -81,7 +81,6 @@ def described(draw: st.DrawFn) -> ProxySettings:
     )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(described())
 def test_settings_that_are_printed_are_read_back(given_ones: ProxySettings) -> None:
     found = parse(as_toml(given_ones).encode(), "")
@@ -95,7 +94,6 @@ VALUE = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*SCHEMA, "unknown"]) | LINE, VALUE))
 def test_any_values_are_read_or_told_each_by_its_key(data: dict[str, Any]) -> None:
     reader = Reader()
@@ -105,7 +103,6 @@ def test_any_values_are_read_or_told_each_by_its_key(data: dict[str, Any]) -> No
     assert len(found) == len(data) or reader.problems
 
 
-@settings(deadline=None)
 @given(st.binary() | LINE.map(str.encode))
 def test_any_bytes_are_a_file_or_its_errors(text: bytes) -> None:
     problems: tuple[str, ...] = ()
@@ -125,7 +122,6 @@ WORDS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(WORDS, st.integers(1, 9))
 def test_any_arguments_of_salloc_are_read_or_told(words: list[str], most: int) -> None:
     try:
@@ -137,7 +133,6 @@ def test_any_arguments_of_salloc_are_read_or_told(words: list[str], most: int) -
     assert all(each.option in asked.values() for each in excesses(asked, limits))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 def test_a_time_means_the_same_however_it_is_written(d: int, h: int, m: int, s: int) -> None:
     whole = d * 86400 + h * 3600 + m * 60 + s
@@ -145,7 +140,6 @@ def test_a_time_means_the_same_however_it_is_written(d: int, h: int, m: int, s: 
     assert {parse_time(each) for each in texts} == {whole or float("inf")}
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_quantity_of_slurms_or_an_error(text: str) -> None:
     for read in (parse_time, parse_memory):
@@ -176,7 +170,6 @@ FLAGS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(FLAGS | st.text(max_size=5), max_size=6))
 def test_any_command_line_is_understood_or_one_line(argv: list[str]) -> None:
     try:
@@ -190,7 +183,6 @@ TEXT = st.text(st.characters())  # surrogates included: the environment is bytes
 PLAIN = st.dictionaries(TEXT, TEXT | st.none())
 
 
-@settings(deadline=None)
 @given(PLAIN, st.lists(TEXT).map(tuple), st.integers(), st.booleans())
 def test_a_launch_comes_through_as_it_went_in(
     variables: dict[str, str | None], words: tuple[str, ...], number: int, flag: bool

@@ -148,7 +148,7 @@ def step_without_python(shell: list[str], answer: bytes) -> subprocess.Completed
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"\n")), max_size=3),
     st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"\n")),

@@ -331,7 +331,7 @@ def test_all_wrong_headers_of_a_policy_are_named_at_once() -> None:
     assert len(found.value.problems) == 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     subject=st.text(), address=st.text(), name=st.text(), reply_to=st.text(), host=st.text(),
     body=st.text(),
@@ -359,7 +359,7 @@ def test_no_text_ever_makes_a_header_of_its_own(
 HOSTILE = st.text(st.one_of(st.characters(), st.sampled_from("\r\n\t:<>\x00\x1b\u2028\u202e{}%")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(title=HOSTILE, product=HOSTILE, rule=HOSTILE.filter(bool), host=HOSTILE)
 def test_no_fact_of_a_tree_ever_makes_a_header_or_a_line_of_its_own(
     title: str, product: str, rule: str, host: str

@@ -73,7 +73,7 @@ def _play(joined: Relaying, sides: list[Side], story: list[tuple[str, int, int]]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_FAMILIES, st.sampled_from([512, 1 << 19]), st.lists(_ACTIONS, max_size=25))
 def test_what_is_said_arrives_whole_in_order_and_with_its_end(
     way: str, families: tuple[str, str], chunk: int, story: list[tuple[str, int, int]]
@@ -97,7 +97,7 @@ def test_what_is_said_arrives_whole_in_order_and_with_its_end(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(_SIDES, st.sampled_from([512, 1 << 19]), st.lists(_ACTIONS, max_size=25))
 def test_after_a_reset_the_other_side_heard_a_beginning_and_is_reset(
     way: str, killer: int, chunk: int, story: list[tuple[str, int, int]]

@@ -101,7 +101,7 @@ def test_a_black_hole_is_told_once_and_its_late_answer_is_hung_up(
     hole = BlackHole(stack)
     began = time.monotonic()
     words = dialler.dial(hole.backend)
-    assert 0.2 <= time.monotonic() - began < 1
+    assert 0.2 <= time.monotonic() - began < 5
     assert words == (
         f"the editor's server on c1 ({hole.backend}) does not answer within 0 s: "
         "is there a firewall in between?"

@@ -27,6 +27,7 @@ from vscadmin.cleanup.letters import (
     compose,
 )
 from vscadmin.cleanup.smtp import VERDICT, Connection, Sent
+from vscadmin.deadline import start_without_signals
 from vscadmin.errors import ConfigError
 from vscadmin.escape import printable
 from vscadmin.policy.settings import Notify
@@ -92,7 +93,7 @@ class Mailer:
             told.append(connection.hand_over(self._sender, address, mail.as_bytes(), deadline))
 
         thread = threading.Thread(target=speak, daemon=True)
-        thread.start()
+        start_without_signals(thread)
         thread.join(min(LONGEST, deadline - begun))
         if connection.is_open:
             thread.join(max(0.0, min(VERDICT, deadline - time.monotonic())))

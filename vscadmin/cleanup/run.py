@@ -25,6 +25,7 @@ from vscadmin.cleanup.records import Outcome, Result, Run
 from vscadmin.cleanup.session import Request, Session
 from vscadmin.cleanup.store import Store
 from vscadmin.cleanup.tell import tell_owners
+from vscadmin.deadline import start_without_signals
 from vscadmin.errors import Exit, PlanRefusedError, StoreError, TimeOverError, VscadminError
 from vscadmin.logs import Log
 from vscadmin.model import ProcessKey
@@ -84,7 +85,7 @@ def _deadline(seconds: float) -> Iterator[None]:
     # is ended from a thread instead, and the lock with it. Nothing stays stopped: see stopping.
     last = threading.Timer(seconds + _GRACE, signal.raise_signal, (signal.SIGKILL,))
     last.daemon = True
-    last.start()
+    start_without_signals(last)
     signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN)
     try:
         yield

@@ -12,6 +12,7 @@ import pwd
 import threading
 from collections.abc import Iterable
 
+from vscadmin.deadline import start_without_signals
 from vscadmin.model import Owner
 
 DEADLINE = 5.0  # seconds for all look-ups of a run together
@@ -30,7 +31,7 @@ def owners(
 
     if wanted:
         thread = threading.Thread(target=look_up, daemon=True)
-        thread.start()
+        start_without_signals(thread)
         thread.join(deadline)
     return {uid: found.get(uid, Owner(uid, None, None)) for uid in wanted}
 

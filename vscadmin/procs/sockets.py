@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 
+from vscadmin.deadline import start_without_signals
 from vscadmin.model import NetTable, TcpSocket, UnixSocket
 from vscadmin.procs.nets import parse_tcp, parse_unix, parse_unix_reply, unix_request
 
@@ -110,7 +111,7 @@ def _inside(pid: int, name: str) -> Unix:
             failure.append(error)
 
     thread = threading.Thread(target=enter, daemon=True)
-    thread.start()
+    start_without_signals(thread)
     thread.join(_DEADLINE)
     if failure:
         raise failure[0]

@@ -313,6 +313,7 @@ def _ask_for_the_jobs_end() -> int:
         return pid
     try:
         restore()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # comes to all of the step by its work
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):

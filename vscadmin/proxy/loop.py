@@ -85,7 +85,7 @@ class Loop:
 
     def step(self) -> None:
         """Wait for something, and serve what is ready."""
-        self._ready = dict(self._poll())
+        self._ready = dict(reversed(self._poll()))  # its last is served first
         while self._ready:
             fd, events = self._ready.popitem()
             callback = self._callbacks.get(fd)

@@ -5,6 +5,7 @@ What they mean is known to the scheduler that is given; here it is only asked.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,7 +17,9 @@ from vscadmin.proxy.loop import Loop, Timer
 _PATIENCE = 10.0  # s an answer may take
 _AGAIN = 1.0  # s until Slurm may know how a job ended that it did not know of before
 _OF_THE_END = (b"salloc: ", b"srun: ", b"slurmstepd")  # what they say when we end them
-_WHY = 2.0  # s that the user waits for it: it is asked twice
+_WHY = 2.0  # s that the user waits for an answer to it
+_QUESTIONS = 2  # how often it is asked
+_CANCELLED = 1.5  # s until it is said that Slurm does not answer: before the launcher is killed
 
 
 class Answer(Protocol):
@@ -105,15 +108,12 @@ class Queue:
 
     def _without_news_of_the_job(self, data: bytes) -> bytes:
         """While the shell runs, only whole lines that name our own job are the launcher's."""
-        names = (b"allocation %d " % (self._job or 0), b"StepId=%d." % (self._job or 0))
-        lines = data.split(b"\n")
-        if not any(name in data for name in names):
+        names_it = re.compile(rb"(?:allocation |StepId=)%d\b" % (self._job or 0)).search
+        if not names_it(data):
             return data
-        rest = lines.pop()
+        *lines, rest = data.split(b"\n")
         shown = [
-            line + b"\n"
-            for line in lines
-            if not any(name in line for name in names) or self._is_for_the_user(line)
+            line + b"\n" for line in lines if not names_it(line) or self._is_for_the_user(line)
         ]
         return b"".join([*shown, rest])
 
@@ -198,23 +198,23 @@ class Queue:
             self._journal.fail(what)
             said()
         else:
-            self._ask_why(self._scheduler, what, said, time.monotonic() + _WHY)
+            self._ask_why(self._scheduler, what, said, _QUESTIONS)
 
     def _ask_why(
-        self, scheduler: Scheduler, what: str, said: Callable[[], None], until: float
+        self, scheduler: Scheduler, what: str, said: Callable[[], None], questions: int
     ) -> None:
-        """Ask again for as long as Slurm does not know it yet."""
+        """Ask up to so many times: Slurm may not know it yet."""
 
         def answered(output: bytes, status: int) -> None:
             reason = scheduler.ended(output) if status == 0 else ""
-            if reason or time.monotonic() + _AGAIN > until:
+            if reason or questions == 1:
                 self._journal.fail(f"{what}: {reason}" if reason else what)
                 said()
             else:
                 self._loop.later(_AGAIN, again)
 
         def again() -> None:
-            self._ask_why(scheduler, what, said, until)
+            self._ask_why(scheduler, what, said, questions - 1)
 
         self._asker.ask(scheduler.why(self._job or 0), _WHY, answered)
 
@@ -222,7 +222,7 @@ class Queue:
         """Have Slurm end the job; where it does not answer, the guardian goes on asking."""
         self._is_over = True
         if self._scheduler is not None and self._job is not None:
-            self._asker.ask(["scancel", "--quiet", str(self._job)], _WHY, self._cancelled)
+            self._asker.ask(["scancel", "--quiet", str(self._job)], _CANCELLED, self._cancelled)
 
     def _cancelled(self, _output: bytes, status: int) -> None:
         if status not in (0, NOT_STARTED) and not self._is_late:
