@@ -20,7 +20,7 @@ from tests.lab.topology import NODES, NodeSpec
 SWITCH: Final = "switch"
 INIT: Final = Path(__file__).with_name("init.sh").resolve()
 
-_READY_SECONDS: Final = 30.0
+_READY_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.005
 _SHOWN: Final = 300
 _SWITCH_SCRIPT: Final = (

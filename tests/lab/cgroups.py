@@ -86,7 +86,7 @@ def members(lab: str, node: str = "") -> set[int]:
     return found - {0}
 
 
-def end(lab: str, seconds: float = 10) -> None:
+def end(lab: str, seconds: float = 60) -> None:
     """Kill every process below the lab's directories, and remove these."""
     deadline = time.monotonic() + seconds
     while directories := _directories(lab):

@@ -71,22 +71,30 @@ class Cluster:
 
         Raises LabError where Slurm does not get rid of a job.
         """
-        for name in _USER_NAMES:
-            self["ctl"].run("scancel", "--full", f"--user={name}")
-        for node in self.nodes.values():
+        self._cancel_jobs()
+        for node in (self.laptop, *self.nodes.values()):  # nobody logs in any more
             if node.spec.home:
                 node.tidy()
         self._wait_for_the_last_job()
         for node in (self.laptop, self.login_nodes[0]):
             node.renew_homes()
 
+    def _cancel_jobs(self) -> None:
+        for name in _USER_NAMES:
+            self["ctl"].run("scancel", "--full", f"--user={name}")
+
     def _wait_for_the_last_job(self) -> None:
-        """Wait until Slurm is done with all jobs: one that is COMPLETING is still its user's."""
+        """Wait until Slurm is done with all jobs: one that is COMPLETING is still its user's.
+
+        One may have been asked for just before who asked ended.
+        """
         listing = ("squeue", "-h", "-o", "%i of %u: %T", f"--users={','.join(_USER_NAMES)}")
         deadline = time.monotonic() + _JOB_GONE_SECONDS
         while jobs := self["ctl"].run(*listing).stdout.splitlines():
             if time.monotonic() > deadline:
                 raise LabError(f"jobs that do not end: {', '.join(jobs)}")
+            if any(" COMPLETING" not in job for job in jobs):
+                self._cancel_jobs()
             time.sleep(0.05)
 
     def logs(self) -> Iterator[tuple[str, str]]:

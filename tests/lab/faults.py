@@ -15,6 +15,9 @@ from tests.run import eventually
 # Nobody's: what is sent to it arrives nowhere, and no error comes back.
 _NOBODY: Final = "02:00:00:00:00:01"
 _KILL_ALL: Final = "kill -KILL -1"
+_KILL_FAMILY: Final = (
+    'kill "-$1" "$2" || exit; for each; do kill "-$1" "$each"; done 2>/dev/null; :'
+)
 _START_CONTROLLER: Final = "exec slurmctld -D -L /var/log/slurmctld.log >>/var/log/lab.log 2>&1"
 _POWER_OFF: Final = "ip link set inside down; ip link set outside down"
 
@@ -62,8 +65,11 @@ def kill_all_of(user: str, node: Node) -> None:
 
 
 def kill(node: Node, *pids: int, signum: signal.Signals = signal.SIGKILL) -> None:
-    """Signal *pids* of *node*, in its own numbers; all of them must be there."""
-    node.run("kill", f"-{signum.value}", *map(str, pids))
+    """Signal *pids* of *node*, in its own numbers.
+
+    The first must be there; the others may be its children and end with it.
+    """
+    node.run("sh", "-c", _KILL_FAMILY, "sh", str(signum.value), *map(str, pids))
 
 
 @contextmanager

@@ -89,7 +89,7 @@ own_settings() { # the machine's cron jobs, users, names and its own Slurm do no
   done
   [ ! -f "$root/etc/slurm/cgroup.conf" ] || echo "CgroupPlugin=$slurm_cgroups" >>"$root/etc/slurm/cgroup.conf"
   echo "$LAB_NODE" >"$root/etc/hostname"
-  printf 'search cluster.test\nnameserver 10.78.0.2\noptions timeout:2 attempts:3\n' >"$root/etc/resolv.conf"
+  printf 'search cluster.test\nnameserver 10.78.0.2\noptions timeout:10 attempts:3\n' >"$root/etc/resolv.conf"
   own_accounts
 }
 

@@ -31,6 +31,7 @@ def lookalike(
     node.run("sh", "-c", _LAY_OUT, "sh", commit, body, user=user)
     cluster.ssh(user, host, _START.format(commit=commit))
     launcher = f"bin/{commit}/bin/code-server --start-server"
+    eventually(lambda: node.pids(f"{commit}/out/server-main.js", user=user), bool)
     return eventually(lambda: node.pids(launcher, user=user), bool)[0]
 
 
@@ -47,7 +48,8 @@ def with_root_shell(cluster: Cluster, user: str, host: str) -> tuple[int, int]:
     node = cluster[host]
     node.run("install", "-m", "4755", "/bin/bash", "/usr/local/bin/rootsh")
     pid = lookalike(cluster, user, host, "/usr/local/bin/rootsh -p -c 'sleep 7200; :' &")
-    (shell,) = eventually(lambda: node.pids("rootsh -p -c"), bool)
+    # Until its child is sleep, it is called the same.
+    (shell,) = eventually(lambda: node.pids("rootsh -p -c"), lambda found: len(found) == 1)
     return pid, shell
 
 

@@ -129,9 +129,11 @@ class Session:
     def wait(self, seconds: float = _END_SECONDS) -> int:
         """Wait until ssh ends by itself; return its status, which is the remote command's."""
         try:
-            return self._process.wait(seconds)
+            status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             raise self._error(f"still there after {seconds:g} s") from None
+        self._pipes.close()  # takes in the last it said
+        return status
 
     def kill(self) -> None:
         """End the ssh client as a crash of the laptop's editor does."""

@@ -18,7 +18,7 @@ from tests.lab.errors import LabError
 STATE: Final = Path("/var/lib/vscadmin-lab")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-_LOCK_SECONDS: Final = 0.5
+_LOCK_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.005
 _COMPLETE: Final = "complete"
 _SOFTWARE: Final = "software"

@@ -157,6 +157,8 @@ def test_cron_tells_and_ends_what_is_abandoned_and_touches_nothing_else(site: Cl
         eventually(lambda: len(mails(site, "ops")), lambda count: count >= 4, 30)
         for node in site.login_nodes:
             node.run("rm", "/etc/cron.d/vscadmin-cleanup")
+        for node in site.login_nodes:  # some wait for their part of the minute
+            eventually(lambda of=node: of.pids("vscadmin cleanup"), lambda left: not left, 70)  # type: ignore[misc]
         for node, pid in kept + outside + spared + innocent + [(login2, root_shell)]:
             assert alive(node, pid), f"{node.name} {pid}"
         said = "".join(node.read("/var/log/cleanup.out") for node in site.login_nodes)

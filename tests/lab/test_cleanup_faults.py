@@ -136,7 +136,7 @@ class TestMail:
     def test_one_that_hangs_ends_with_the_run(self, site: Cluster, login1: Node) -> None:
         """Meanwhile a second run is turned away, and touches nothing."""
         login1.write(
-            "/etc/vscadmin/policy.toml", policy(smtp="ctl:2526") + '[run]\ntimeout = "5s"\n'
+            "/etc/vscadmin/policy.toml", policy(smtp="ctl:2526") + '[run]\ntimeout = "12s"\n'
         )
         pid = lookalike(site, "bob", "login1")
         cleanup(login1)
@@ -252,8 +252,7 @@ class TestTheBreaker:
     ) -> None:
         login1.write("/etc/vscadmin/policy.toml", policy(most=1))
         pids = [lookalike(site, user, "login1") for user in ("bob", "carol")]
-        for pid in pids:
-            run_until(login1, "told", pid)
+        run_until(login1, "told", pids[-1])  # and the other with it: both were seen as often
         ready(login1)
         refused = [cleanup(login1) for _ in range(3)]
         assert [each.returncode for each in refused] == [11, 11, 11]

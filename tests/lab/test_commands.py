@@ -173,5 +173,5 @@ def test_a_dead_window_is_not_waited_for_for_ever(cluster: Cluster) -> None:
 
     silent = cluster.laptop.start("sh", "-c", "echo hello; exec sleep 1000", user="alice")
     with silent, pytest.raises(EditorError, match="hello"):
-        Window.opened(silent, seconds=1)
+        Window.opened(silent, seconds=5)
     eventually(lambda: cluster.laptop.pids("sleep 1000"), lambda left: not left)

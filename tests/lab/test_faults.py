@@ -77,7 +77,7 @@ def test_a_cut_link_says_nothing_to_who_uses_it(cluster: Cluster) -> None:
 def test_a_closed_partition_keeps_jobs_waiting_until_it_opens(cluster: Cluster) -> None:
     with faults.closed(cluster):
         cluster.ssh("alice", "login1", "sbatch -o /dev/null --wrap 'sleep 1000'")
-        (line,) = traces(cluster, "alice")
+        (line,) = eventually(lambda: traces(cluster, "alice"), lambda found: len(found) == 1)
         assert " PENDING" in line
     eventually(lambda: traces(cluster, "alice")[0], lambda line: " RUNNING c1" in line)
 

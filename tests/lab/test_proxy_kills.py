@@ -98,7 +98,7 @@ class TestSigkill:
             faults.kill_all_of("alice", session.login_node)
             assert session.wait() == OF_SSH
         eventually(lambda: jobs(cluster, "alice"), lambda left: " PENDING" not in str(left))
-        nothing_left(cluster, "alice", 20, files="")
+        nothing_left(cluster, "alice", 60, files="")
 
     def test_of_the_shell_is_its_own_status(self, cluster: Cluster) -> None:
         with Session(cluster, "alice") as session:
@@ -170,7 +170,7 @@ class TestEnds:
             with faults.controller_away(cluster):
                 closed.kill()
                 left.send("exit 7\n")
-                assert left.wait() == 7
+                assert left.wait(30) == 7
                 assert left.said("Slurm does not answer: job [0-9]+ ends as soon as it does", 0)
             for user in ("alice", "bob"):
                 nothing_left(cluster, user, HEARD_SECONDS)

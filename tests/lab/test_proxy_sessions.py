@@ -104,16 +104,16 @@ class TestStreams:
         with Session(cluster, "alice") as session:
             session.place()
             session.send("printf 'login01$ '\n")
-            session.expect(rb"login01\$ $", 2)
+            session.expect(rb"login01\$ $")
 
     def test_a_sites_prolog_may_print(self, cluster: Cluster) -> None:
         with faults.task_prolog(cluster["c1"], "echo print listeningOn==1==; echo print noise"):
             assert run(cluster, "hostname", "-S", "--nodelist=c1").stdout == b"c1\n"
 
     def test_who_holds_stdout_in_the_background_holds_up_nobody(self, cluster: Cluster) -> None:
-        """Half a second is for a busy machine; the shell's end waits for 0.2 s at most."""
+        """Seconds are for ssh and Slurm on a busy machine; the shell's end waits for 0.2 s."""
         alone, held = (ending(cluster, script) for script in ("exit 5", "sleep 300 & exit 5"))
-        assert held - alone < 0.7
+        assert held - alone < 3
         nothing_left(cluster, "alice", 5)
 
 
@@ -160,7 +160,7 @@ class TestSteps:
         script = (
             '{ echo "cards $CUDA_VISIBLE_DEVICES"\n'
             "srun hostname | sort -u | xargs; srun printenv PMI_RANK | sort | xargs\n"
-            "timeout 5 srun -n2 -N1 echo two; echo status $?\n"
+            "timeout 30 srun -n2 -N1 echo two; echo status $?\n"
             "srun -n1 -N1 --gres=gpu:2 printenv CUDA_VISIBLE_DEVICES\n"
             "} </dev/null\n"  # srun reads what is meant for the shell, as it always does
         )

@@ -34,12 +34,13 @@ class Waiter:
         self._job = job
         self._progress = Progress()
         self.said: list[str] = []
+        self.patience = 10.0  # s
 
     def ask(self) -> str:
         """Ask Slurm once; return what is said of it."""
         question = self._progress.question(self._job)
         try:
-            asked = self._node.run(*question, user=self._user, check=False, timeout=3)
+            asked = self._node.run(*question, user=self._user, check=False, timeout=self.patience)
             output, status = asked.stdout.encode(), asked.returncode
         except subprocess.TimeoutExpired:
             output, status = b"", 137
@@ -194,6 +195,7 @@ def test_a_controller_that_does_not_answer_is_waited_for(cluster: Cluster) -> No
     job = submitted(cluster, "alice", "--hold")
     alice = Waiter(cluster, "alice", job)
     held = alice.ask()
+    alice.patience = 3.0
     controller = cluster["ctl"].pids("slurmctld -D")
     kill(cluster["ctl"], *controller, signum=signal.SIGSTOP)
     try:

@@ -192,7 +192,7 @@ def stand_in(command: str, seconds: float = 20) -> RemoteSsh:
 
 def test_what_was_said_last_is_in_the_error() -> None:
     """Both that a wait is over, and why it may have been in vain."""
-    session = stand_in("echo Welcome; echo 'queued \x1b' >&2; exec sleep 600", seconds=0.5)
+    session = stand_in("echo Welcome; echo 'queued \x1b' >&2; exec sleep 600", seconds=3)
     with session, pytest.raises(RemoteSshError, match=r"(?s)too late: no Ready.*Welcome.*queued"):
         session.connect()
 
