@@ -40,8 +40,10 @@ def start_without_signals(thread: threading.Thread) -> None:
     The kernel gives a signal of the process to any thread that does not block it, and Python
     runs the handler in the main thread then, even where that one blocks the signal.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # The handler of one that came just before runs within this call, and may raise there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         thread.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -107,9 +107,8 @@ def test_the_shell_runs_in_what_wraps_it(home: Path) -> None:
         assert step.run(b"echo $WRAPPED; exit 4\n")[:2] == (4, b"it's so\n")
 
 
-def test_a_background_process_that_holds_stdout_delays_the_end_by_less_than_200_ms(
-    home: Path,
-) -> None:
+def test_a_background_process_that_holds_stdout_does_not_hold_up_the_end(home: Path) -> None:
+    """By how much it delays it is compared in test_session."""
     with Step(login(home)) as step:
         step.start()
         step.send(b"echo ready\n")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Event
 
@@ -292,13 +291,12 @@ def test_an_alarm_at_any_moment_of_postponing_leaves_the_handlers_as_they_were(
     A thread that waits for a file server takes no alarm, else ours would hear of it though it
     lets none in. In a process of its own: here other threads may be.
     """
-    process = get_context("fork").Process(target=_ring_while_postponing, args=(hanging,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == 0
+    script = f"from tests.integration.test_kill import ring; ring({hanging})"
+    subprocess.run([sys.executable, "-c", script], cwd=HERE, timeout=60, check=True)
 
 
-def _ring_while_postponing(hanging: bool) -> None:
+def ring(hanging: bool) -> None:
+    """Let alarms come at all moments at which signals are kept out; *hanging*: beside a thread."""
     if hanging:
         with suppress(TimeoutError):
             within(0.01, Event().wait)
@@ -317,6 +315,7 @@ def _ring_while_postponing(hanging: bool) -> None:
                 signal.setitimer(signal.ITIMER_REAL, fifths / 5e6)
                 with Postponed():
                     pass
+                within(10, int)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except WeAreToldError:
                 raised += 1

@@ -17,7 +17,10 @@ from vscadmin.proxy.hosts import Host
 
 SHELLS = ["sh", "bash", "dash", "tcsh", "fish"]
 LOGIN = "login.example.edu"
-real = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+real = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 printable = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=30)
 arguments = st.lists(printable, max_size=6)
 names = st.from_regex(r"[A-Za-z]([A-Za-z0-9._-]{0,20}[A-Za-z0-9_])?", fullmatch=True)

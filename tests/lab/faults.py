@@ -15,9 +15,14 @@ from tests.run import eventually
 # Nobody's: what is sent to it arrives nowhere, and no error comes back.
 _NOBODY: Final = "02:00:00:00:00:01"
 _KILL_ALL: Final = "kill -KILL -1"
-_KILL_FAMILY: Final = (
-    'kill "-$1" "$2" || exit; for each; do kill "-$1" "$each"; done 2>/dev/null; :'
-)
+_KILL_FAMILY: Final = """
+signal=$1
+shift
+kill "-$signal" "$1" || exit
+shift
+for each; do kill "-$signal" "$each" 2>/dev/null; done
+:
+"""
 _START_CONTROLLER: Final = "exec slurmctld -D -L /var/log/slurmctld.log >>/var/log/lab.log 2>&1"
 _POWER_OFF: Final = "ip link set inside down; ip link set outside down"
 

@@ -120,13 +120,15 @@ def test_the_timer_takes_the_place_of_cron(controller: Controller, node: Node) -
 def test_the_service_sees_what_it_has_to(controller: Controller, node: Node) -> None:
     """With no more power than its unit leaves it: in grace is what all could be read of."""
     pid = lookalike(controller.cluster, "alice", "login1")
-    node.run("systemctl", "stop", TIMER)
+    node.run("systemctl", "stop", TIMER, SERVICE)  # a run under way would be joined
+    before = len(logged(node, "run-finished"))
     node.run("systemctl", "start", SERVICE)
     assert show(node, SERVICE, "Result", "ExecMainStatus") == [
         "Result=success",
         "ExecMainStatus=0",
     ]
-    eventually(lambda: logged(node, "run-finished"), bool)  # journald reads in its own time
+    # journald reads in its own time
+    eventually(lambda: len(logged(node, "run-finished")), lambda runs: runs > before)
     assert logged(node, "run-started")[-1]["mode"] == "observe"
     decision = logged(node, "decision")[-1]
     assert (decision["pid"], decision["state"], decision["action"]) == (pid, "grace", "keep")
@@ -152,8 +154,9 @@ def test_a_second_play_changes_nothing(controller: Controller, node: Node) -> No
 def test_cron_takes_the_place_of_the_timer(controller: Controller, node: Node) -> None:
     """A run that the timer has started ends, and no unit is remembered as failed."""
     drop_in(node, SERVICE, WAITING)
-    node.run("systemctl", "stop", TIMER, SERVICE)  # a run under way would be joined
+    node.run("systemctl", "stop", TIMER, SERVICE)
     node.run("systemctl", "start", "--no-block", SERVICE)
+    node.run("systemctl", "start", TIMER)
     eventually(lambda: node.pids("cleanup --splay"), bool)
     played = controller.role(ROLE, vscadmin_cleanup_schedule="cron")
     assert played.code == 0, played.said

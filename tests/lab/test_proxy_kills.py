@@ -170,7 +170,7 @@ class TestEnds:
             with faults.controller_away(cluster):
                 closed.kill()
                 left.send("exit 7\n")
-                assert left.wait(30) == 7
+                assert left.wait(15) == 7
                 assert left.said("Slurm does not answer: job [0-9]+ ends as soon as it does", 0)
             for user in ("alice", "bob"):
                 nothing_left(cluster, user, HEARD_SECONDS)

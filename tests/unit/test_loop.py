@@ -1,4 +1,4 @@
-"""The loop serves what is ready, in the order in which it came."""
+"""The loop serves what is ready in the order in which the kernel tells it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from vscadmin.proxy.loop import READ, Loop
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [1, 2, 0]])
 def test_what_was_ready_first_is_served_first(order: list[int]) -> None:
-    """What a launcher said before the shell's end is no line of the shell's."""
+    """What a launcher said before the hello is no line of the shell's.
+
+    So it is with what has not been ready in the step before; that comes first as it is.
+    """
     pipes = [os.pipe() for _ in order]
     served: list[int] = []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.run import eventually
+from vscadmin.proxy import queue
 from vscadmin.proxy.ask import Asker
 from vscadmin.proxy.child import Children
 from vscadmin.proxy.journal import Journal
@@ -20,9 +21,9 @@ JOB = 4711
 # It knows how the job ended when it is asked for the third time, and takes its time.
 SLOW_SQUEUE = f"""#!/bin/sh
 cd "${{0%/*}}"
-sleep 1.1
 echo >>asked
 [ "$(wc -l <asked)" -lt 3 ] && state=RUNNING || state=CANCELLED
+sleep 1.1
 echo "{JOB}|$(id -u)|$state|N/A|N/A|1:00:00|devel||1|None"
 """
 
@@ -31,6 +32,7 @@ class Seat:
     """A session's queue whose commands are those in *place*, and what its user sees."""
 
     def __init__(self, place: Path) -> None:
+        self.place = place
         self.loop = Loop()
         self.seen: list[bytes] = []
         self.children = Children()
@@ -79,10 +81,23 @@ def test_what_is_said_of_another_job_is_the_users(seat: Seat, job: bytes) -> Non
     assert seat.queue.read_stderr(line) == line
 
 
-def test_the_reason_is_asked_for_twice_however_long_an_answer_takes(seat: Seat) -> None:
+def test_the_reason_is_asked_for_twice_however_long_an_answer_takes(
+    seat: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first question of all is how the job gets on."""
+    monkeypatch.setattr(queue, "_WHY", 10.0)  # for a busy machine
     over: list[None] = []
     seat.queue.say_why("the job ended", lambda: over.append(None))
     eventually(seat.turn, lambda _: bool(over))
     assert seat.seen[-1].startswith(b"vscode-shell-proxy: the job ended: ")
     assert b"cancel" in seat.seen[-1]
+
+
+def test_a_slurm_that_does_not_answer_is_not_asked_again(seat: Seat) -> None:
+    """The user has waited long enough."""
+    (seat.place / "squeue").write_text("#!/bin/sh\necho >>${0%/*}/asked\nexec sleep 60\n")
+    over: list[None] = []
+    seat.queue.say_why("the job ended", lambda: over.append(None))
+    eventually(seat.turn, lambda _: bool(over))
+    assert seat.seen == [b"vscode-shell-proxy: the job ended\n"]
+    assert (seat.place / "asked").read_text() == "\n\n", "how it gets on, and why it ended"

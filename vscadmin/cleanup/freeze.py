@@ -36,7 +36,8 @@ _INTERRUPTIONS = (
 class Postponed:
     """Signals to ourselves wait while the block runs, and are raised anew after it.
 
-    Handlers, not a signal mask: another thread of ours would take the signal.
+    Handlers, not a signal mask: what came has to be seen meanwhile, and a thread that was not
+    started by us would take it.
     """
 
     def __init__(self) -> None:

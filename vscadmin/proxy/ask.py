@@ -14,6 +14,8 @@ from vscadmin.proxy.stream import Inlet
 
 _LONGEST = 1 << 20  # bytes of an answer; what comes after them is not read
 NOT_STARTED = 127
+KILLED = 128 + signal.SIGKILL
+"""Its status where no answer came in time."""
 
 
 class Asker:

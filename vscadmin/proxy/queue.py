@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vscadmin.proxy.ask import NOT_STARTED, Asker
+from vscadmin.proxy.ask import KILLED, NOT_STARTED, Asker
 from vscadmin.proxy.journal import Journal
 from vscadmin.proxy.loop import Loop, Timer
 
@@ -207,7 +207,7 @@ class Queue:
 
         def answered(output: bytes, status: int) -> None:
             reason = scheduler.ended(output) if status == 0 else ""
-            if reason or questions == 1:
+            if reason or status == KILLED or questions == 1:
                 self._journal.fail(f"{what}: {reason}" if reason else what)
                 said()
             else:
