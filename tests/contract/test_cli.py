@@ -15,7 +15,7 @@ import termios
 from pathlib import Path
 
 import pytest
-from click import Context
+from click import Context, Group
 
 from tests.run import COMMAND, json_of, vscadmin
 from vscadmin.cli import main
@@ -60,10 +60,23 @@ def test_a_word_that_is_nearly_a_command_is_pointed_out() -> None:
     assert vscadmin("xyzzy").stderr.splitlines()[-1] == 'Error: No such command "xyzzy"'
 
 
-def test_every_command_is_one_whole_line_of_the_help() -> None:
-    done = vscadmin("--help", env={**os.environ, "COLUMNS": "80"})
+GROUPS = {"": main.cli} | {
+    name: command
+    for name in main.cli.list_commands(Context(main.cli))
+    if isinstance(command := main.cli.get_command(Context(main.cli), name), Group)
+}
+
+
+def test_there_are_groups_of_commands() -> None:
+    assert {"", "config", "fleet"} <= set(GROUPS)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_command_is_one_whole_line_of_the_help(name: str) -> None:
+    done = vscadmin(*name.split(), "--help", env={**os.environ, "COLUMNS": "80"})
     lines = done.stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in lines] == list(main.cli.list_commands(Context(main.cli)))
+    group = GROUPS[name]
+    assert [line.split()[0] for line in lines] == list(group.list_commands(Context(group)))
     assert all(line.endswith(".") and not line.endswith("..") for line in lines)
     assert max(map(len, lines)) <= 80
 

@@ -33,7 +33,7 @@ _proxy = click.option(
 )
 
 
-@command.command("validate")
+@command.command("validate", short_help="Check a policy file, or proxy.toml.")
 @click.argument("file", metavar="[FILE]", required=False)
 @_proxy
 @options.catalogue
@@ -94,7 +94,7 @@ def _emit_validity(path: str, problems: tuple[str, ...], warnings: tuple[str, ..
     js.emit("config", body)
 
 
-@command.command("show")
+@command.command("show", short_help="Print the settings in force.")
 @options.inputs
 @_proxy
 @options.as_json
@@ -137,7 +137,7 @@ def _settings(loaded: Loaded) -> dict[str, Any]:
     return settings
 
 
-@command.command("generate")
+@command.command("generate", short_help="Print a commented policy to start from.")
 def generate() -> int:
     """Print a commented policy to start from: the built-in one, in mode observe.
 

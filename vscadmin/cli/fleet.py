@@ -51,7 +51,7 @@ def _asking(function: options.Command) -> options.Command:
     return nodes(policy(fanout(timeout(function))))
 
 
-@command.command("report")
+@command.command("report", short_help="Show the servers of all nodes in one table.")
 @_asking
 @options.user
 @options.as_json
@@ -91,7 +91,7 @@ def report(
     return Exit.INCOMPLETE if merged.missing else Exit.DONE
 
 
-@command.command("doctor")
+@command.command("doctor", short_help="Compare the nodes: what differs between them.")
 @_asking
 @options.as_json
 @options.wide
