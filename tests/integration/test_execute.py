@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import COMMIT
+from tests.builders import CATALOGUE, COMMIT
 from tests.integration.ending import (
     READY,
     Planted,
@@ -244,6 +244,33 @@ def test_a_process_that_became_another_program_meanwhile_is_left(vscode_user: Ed
         assert states(tree) == {node.pid: "S"}
 
 
+def test_a_process_that_became_roots_between_check_and_stop_gets_no_signal(
+    root: None, vscode_user: EditorUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `sudo` typed into the editor's terminal at that moment."""
+    tool = vscode_user.home / "sudo"
+    shutil.copy("/bin/sleep", tool)
+    tool.chmod(0o4755)
+    with planted(vscode_user, f"read _ <{{home}}/fifo; exec {tool} 600\n") as tree:
+        node = node_of(tree)
+        send = signal.pidfd_send_signal
+
+        def late(pin: int, signum: int) -> None:
+            is_ours = f"Pid:\t{node.pid}\n" in Path(f"/proc/self/fdinfo/{pin}").read_text()
+            if is_ours and signum == signal.SIGSTOP and read_process(node.pid).uid:
+                (tree.folder / "fifo").write_text("\n")
+                eventually(lambda: read_process(node.pid).uid, lambda uid: uid == 0)
+            send(pin, signum)
+
+        monkeypatch.setattr(signal, "pidfd_send_signal", late)
+        done = ended(tree)
+        assert (done.result, done.asked, done.killed) == (Result.ENDED, 1, 0)
+        (words,) = done.words
+        assert words.startswith(f"pid {node.pid} (")
+        assert words.endswith(") runs as uid 0: left alone")
+        assert states(tree) == {node.pid: "S"}
+
+
 def test_neighbours_are_not_touched(vscode_user: EditorUser) -> None:
     with planted(vscode_user) as neighbour, planted(vscode_user, STUBBORN) as tree:
         before = {each.key for each in neighbour.members(2).members}
@@ -302,6 +329,27 @@ class TestSpared:
             assert (done.result, done.asked, done.killed) == (Result.SPARED, 3, 0)
             assert done.words[0].startswith("client: ")
             assert list(states(tree).values()) == ["S"]
+
+    @pytest.mark.parametrize("asked", [0, 3])
+    def test_a_client_that_came_back_while_all_of_it_stood_still(
+        self, vscode_user: EditorUser, fake_node: Path, asked: int
+    ) -> None:
+        """Since the look, that is: a slow disk may lie in between."""
+        with self.serving(vscode_user, fake_node) as tree, socket.socket() as client:
+            tree.members(3)
+            place = ("127.0.0.1", self.port(vscode_user))
+            standstills: list[Step] = []
+
+            def told(step: Step, _: tuple[ProcessKey, ...]) -> None:
+                if step is Step.STOPPED:
+                    standstills.append(step)
+                    if len(standstills) == (2 if asked else 1):
+                        client.connect(place)
+
+            done = ended(tree, told)
+            assert (done.result, done.asked, done.killed) == (Result.SPARED, asked, 0)
+            assert done.words[0].startswith("client: ")
+            assert set(states(tree).values()) == {"S"}
 
     def test_without_a_client_the_same_tree_is_ended(
         self, vscode_user: EditorUser, fake_node: Path
@@ -464,12 +512,18 @@ class TestWeFail:
         self, vscode_user: EditorUser, looks: int
     ) -> None:
         """The alarm comes while we look: before the first signal, or before the last."""
+        steps: list[Step] = []
 
         class Ringing:
-            """A catalogue that is asked when the time is over."""
+            """A catalogue that is asked when the time is over: after SIGTERM."""
 
-            def __getattr__(self, _: str) -> Any:
-                signal.raise_signal(signal.SIGALRM)
+            def __getattr__(self, name: str) -> Any:
+                if Step.WAITED in steps:
+                    signal.raise_signal(signal.SIGALRM)
+                return getattr(CATALOGUE, name)
+
+        def told(step: Step, _: tuple[ProcessKey, ...]) -> None:
+            steps.append(step)
 
         def ring() -> Any:
             signal.raise_signal(signal.SIGALRM)
@@ -479,6 +533,7 @@ class TestWeFail:
             with planted(vscode_user, STUBBORN) as tree:
                 tree.members(2)
                 facts: dict[str, Any] = {"catalogue": Ringing()} if looks else {"look": ring}
+                facts["told"] = told
                 with pytest.raises(TimeOverError):
                     terminate(order(tree.key), eyes(tree.key, **facts))
                 assert len(states(tree)) == 2 - looks

@@ -21,7 +21,7 @@ from tests.integration.ending import compiled, planted, states
 from tests.integration.vscode.fixtures import EditorUser
 from tests.run import eventually
 from vscadmin.cleanup.freeze import Postponed, Standstill, resume, standstill
-from vscadmin.cleanup.kill import Members, Outcome, Who, read_table, send, who_is
+from vscadmin.cleanup.kill import Members, Outcome, Who, read_table, send, thread_states, who_is
 from vscadmin.deadline import within
 from vscadmin.model import ProcessKey, Uids
 from vscadmin.procs.scan import read_process, read_processes
@@ -280,6 +280,40 @@ def test_what_another_user_stopped_stays_stopped(vscode_user: EditorUser) -> Non
         eventually(lambda: state(key.pid), lambda found: found == "T")
         assert resume([key], os.getuid() + 1) == ()
         assert state(key.pid) == "T"
+
+
+def test_a_process_whose_first_thread_has_ended_goes_on_too(
+    vscode_user: EditorUser, fake_node: Path
+) -> None:
+    """It looks like a zombie, and its other threads stand."""
+    with planted(vscode_user, node=fake_node, THREAD=1) as tree:
+        keys = [each.key for each in tree.members(2).members]
+        (node,) = (key for key in keys if key != tree.key)
+        try:
+            eventually(lambda: state(node.pid), lambda found: found == "Z")
+            for key in keys:
+                os.kill(key.pid, signal.SIGSTOP)
+            eventually(lambda: thread_states(node.pid), lambda found: "T" in found)
+            assert set(resume(keys, vscode_user.uid)) == set(keys)
+            assert "T" not in thread_states(node.pid)
+        finally:
+            os.kill(node.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "signum",
+    [signal.SIGTERM, signal.SIGUSR1, signal.SIGXCPU, signal.SIGPWR, signal.SIGIO, signal.SIGRTMIN],
+)
+def test_whatever_would_end_us_waits(signum: signal.Signals) -> None:
+    heard: list[int] = []
+    before = signal.signal(signum, lambda number, _frame: heard.append(number))
+    try:
+        with Postponed() as postponed:
+            signal.raise_signal(signum)
+            assert (postponed.came, heard) == ([signum], [])
+        assert heard == [signum]
+    finally:
+        signal.signal(signum, before)
 
 
 @pytest.mark.parametrize("hanging", [False, True])

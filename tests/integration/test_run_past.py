@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,24 +12,58 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores import HOUR, aged, delivered, new, notice, run, termination, trees
-from vscadmin.cleanup import account
+from tests.builders import NOW
+from tests.run import eventually
+from tests.stores import HOUR, aged, delivered, new, notice, run, scan, seen, termination, trees
+from vscadmin.cleanup import account, stopping
+from vscadmin.cleanup.look import clock_step
 from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.records import Outcome, Result
-from vscadmin.cleanup.run import _finish, _note_the_past
+from vscadmin.cleanup.run import _finish, _note_the_past, clean_up
 from vscadmin.cleanup.session import Request, Session
 from vscadmin.cleanup.store import Store
-from vscadmin.errors import PlanRefusedError
+from vscadmin.errors import PlanRefusedError, StoreError
 from vscadmin.logs import Log
 from vscadmin.policy.settings import Notify, Policy
 from vscadmin.policy.settings import Store as StoreSettings
 from vscadmin.procs.catalogue import Catalogue
+from vscadmin.procs.scan import boot_id, read_process
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with new(tmp_path / "lib") as opened:
         yield opened
+
+
+def test_what_was_left_stopped_goes_on_whatever_the_store_is_like(tmp_path: Path) -> None:
+    path = tmp_path / "lib" / "store.sqlite"
+    with subprocess.Popen(["sleep", "600"]) as process:
+        try:
+            key = read_process(process.pid).key
+            stopping.note(str(path), boot_id(), os.getuid(), [key])
+            path.mkdir()
+            process.send_signal(signal.SIGSTOP)
+            eventually(lambda: read_process(key.pid).state, lambda state: state == "T")
+            request = Request(
+                Policy(store=StoreSettings(path=str(path))), "0" * 64, Catalogue(()), "login1"
+            )
+            with pytest.raises(StoreError):
+                clean_up(request, Log([], {}), "now")
+            eventually(lambda: read_process(key.pid).state, lambda state: state == "S")
+        finally:
+            process.kill()
+
+
+def test_a_step_of_the_clock_is_told_from_how_two_readings_differ(
+    store: Store,
+) -> None:
+    found = trees(1)
+    scan(store, found, NOW)
+    now = seen(found, NOW + 60)
+    assert clock_step(store, now) == 0.0
+    assert clock_step(store, replace(now, boot_time=now.boot_time + 2)) == 0.0
+    assert clock_step(store, replace(now, boot_time=now.boot_time - 3600)) == -3600.0
 
 
 def session(store: Store, tmp_path: Path, run_id: str = "now") -> Session:

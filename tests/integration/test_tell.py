@@ -16,6 +16,7 @@ from tests.run import eventually
 from tests.stores import BOOT_ID, new, run
 from vscadmin.cleanup import mail, terminals
 from vscadmin.cleanup.approve import ApprovedPlan
+from vscadmin.cleanup.end import end_trees
 from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.records import Delivery
 from vscadmin.cleanup.session import Request, Session
@@ -24,7 +25,8 @@ from vscadmin.cleanup.tell import tell_owners
 from vscadmin.errors import Exit
 from vscadmin.logs import Log
 from vscadmin.policy.decide import Scene, decide
-from vscadmin.policy.settings import Mode, Notify, Policy, Seconds
+from vscadmin.policy.quiet import parse_quiet_hours
+from vscadmin.policy.settings import Mode, Notify, Policy, Seconds, Terminate
 from vscadmin.procs.catalogue import Catalogue
 
 HOUR = 3600
@@ -110,6 +112,18 @@ def test_a_sendmail_that_had_to_be_killed_may_have_delivered(tmp_path: Path, sto
         tell(store, policy, seconds=3)
     assert calls.read_text(encoding="utf-8").splitlines() == ["called"]
     assert deliveries(store) == [Delivery.SENDING]
+
+
+def test_nothing_ends_in_quiet_hours_that_have_begun_during_the_run(store: Store) -> None:
+    """It stays due: to be spared would take its notice from it."""
+    always = (parse_quiet_hours("00:00-24:00"),)
+    policy = Policy(mode=Mode.ENFORCE, terminate=Terminate(quiet_hours=always))
+    old = tree(root=launcher(4100), started_at=NOW - 100 * HOUR)
+    plan = decide([old], Scene({1001: ADA}, {}, {old.key: CONFIRMED}), policy, NOW)
+    request = Request(policy, "0" * 64, Catalogue(()), HOST)
+    session = Session(request, policy, store, Log([], {}), run(), time.monotonic() + 20)
+    end_trees(session, ApprovedPlan((), plan, (), ""), BOOT_ID)
+    assert store.terminations(since=0) == ()
 
 
 @pytest.mark.parametrize("every", [5, 24 * HOUR])

@@ -8,13 +8,14 @@ from dataclasses import replace
 from vscadmin.cleanup import events, stopping
 from vscadmin.cleanup.approve import ApprovedPlan
 from vscadmin.cleanup.execute import Ended, Eyes, Fresh, Order, Step, terminate
-from vscadmin.cleanup.look import look, plan_of, remembered
+from vscadmin.cleanup.look import clock_step, look, plan_of, remembered
 from vscadmin.cleanup.records import Identity, Result, Termination
 from vscadmin.cleanup.session import Session
 from vscadmin.errors import Exit
 from vscadmin.model import ProcessKey, Snapshot, Tree
 from vscadmin.policy.decide import Decision
 from vscadmin.policy.protect import protection
+from vscadmin.policy.quiet import is_quiet
 from vscadmin.policy.settings import Action
 from vscadmin.procs.trees import Forest, find_trees, logins
 from vscadmin.units import HOUR
@@ -30,6 +31,8 @@ def end_trees(session: Session, approved: ApprovedPlan, boot_id: str) -> None:
     for decision in approved.ends:
         if decision.tree.key in stubborn:
             continue
+        if is_quiet(time.time(), session.policy.terminate.quiet_hours):
+            return  # they have begun during this run: what is left is due after them
         if session.seconds_left <= 0:
             session.say("the time of the run was over before all was ended: run.timeout")
             session.exit_code = Exit.INCOMPLETE
@@ -112,6 +115,9 @@ class _Looker:
         if not found:
             return Fresh(None)
         (fresh,) = found
+        if step := clock_step(session.store, seen.snapshot):
+            words = f"the clock was set by {step:.0f} s since this run looked"
+            return Fresh(fresh.tree, (words,), seen.snapshot.details)
         return Fresh(fresh.tree, self._reasons(fresh), seen.snapshot.details)
 
     def _reasons(self, now: Decision) -> tuple[str, ...]:

@@ -190,11 +190,12 @@ class _Termination:
         self.members = members
         self.asked = 0
         self.killed = 0
+        self.came: tuple[str, ...] = ()
 
     def run(self) -> Ended:
         """Ask, wait, look, kill; each step only if the one before left something to do."""
         if not self._ask():
-            return self._ended(Result.SPARED, ("we were told to end before it was",))
+            return self._ended(Result.SPARED, self.came or ("we were told to end before it was",))
         self.members.wait(min(time.monotonic() + self.order.term_wait, self.order.deadline))
         self._tell(Step.WAITED)
         if self._left():
@@ -204,16 +205,33 @@ class _Termination:
                 return self._ended(Result.SPARED, reasons)
             self._tell(Step.LOOKED_AGAIN)
             if not self._kill():
+                if self.came:
+                    return self._ended(Result.SPARED, self.came)
                 return self._seen("we were told to end before SIGKILL")
             self.members.wait(time.monotonic() + self.order.kill_wait)
         return self._seen()
 
     def _signal(self, signum: signal.Signals) -> int | None:
-        """Signal all of the tree at a standstill; None if we were told to end before that."""
+        """Signal all of the tree at a standstill; None if it is not to be, and *came* says why.
+
+        Between the look and this moment there may be seconds: a slow disk, a name server.
+        Whoever connects to what stands still is seen, and served when it goes on.
+        """
         self._tell(Step.STOPPING)
         with standstill(self.members) as still:
             self._tell(Step.STOPPED)
-            return None if still.was_interrupted else still.send(signum)
+            self.came = self._clients()
+            return None if still.was_interrupted or self.came else still.send(signum)
+
+    def _clients(self) -> tuple[str, ...]:
+        """Say who is connected now."""
+        if self.order.even_in_use:
+            return ()
+        try:
+            left, _ = self._remains()
+        except VscadminError as error:
+            return (f"it could not be looked at again: {error}",)
+        return tuple(f"client: {client}" for client in left.clients)
 
     def _ask(self) -> bool:
         asked = self._signal(signal.SIGTERM)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from types import FrameType
 from typing import Self
 
-from vscadmin.cleanup.kill import Members, Outcome, read_table, send, who_is
+from vscadmin.cleanup.kill import Members, Outcome, read_table, send, thread_states, who_is
 from vscadmin.model import Process, ProcessKey
 from vscadmin.procs.remains import still_there
 
@@ -22,14 +22,13 @@ _LONGEST = 3.0  # seconds to come to a standstill; then what is stopped has to d
 _PAUSE = 0.002  # seconds for those that were told to stop to do so
 _RUNNING = frozenset("RS")  # states in which a process may fork; D is left by stopping or dying
 _STOPPED = "T"
-# What ends or stops us from outside; each would leave the tree stopped.
-_INTERRUPTIONS = (
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGQUIT,
-    signal.SIGTERM,
-    signal.SIGALRM,
-    signal.SIGTSTP,
+# What would end or stop us is heard later: it would leave the tree stopped. Not among it are
+# signals that nothing can keep out, those of our own faults, and those that end nobody.
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP}
+_FAULTS |= {signal.SIGSYS, signal.SIGABRT}
+_HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}
+_INTERRUPTIONS = tuple(
+    sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP} - _FAULTS - _HARMLESS)
 )
 
 
@@ -97,8 +96,16 @@ class Standstill:
         """Stop members and their descendants until nobody runs and nobody is new.
 
         Each is pinned, then checked, then stopped. It is given up after some seconds,
-        and at once when we are told to end ourselves.
+        and at once when we are told to end ourselves. Who became another program, or another
+        user by it, between the check and the stop goes on, and is signalled no more.
         """
+        self._come_to_a_stand()
+        for key in [each for each in self.stopped if not self._members.hold(each)]:
+            self._members.signal(key, signal.SIGCONT)
+            self._members.release(key)
+            del self.stopped[key]
+
+    def _come_to_a_stand(self) -> None:
         until = time.monotonic() + _LONGEST
         all_stood = False
         while not self.was_interrupted and time.monotonic() < until:
@@ -119,13 +126,16 @@ class Standstill:
         return self._members.signal(key, signal.SIGSTOP) is Outcome.DONE
 
     def _stands(self, process: Process) -> bool:
-        return process.key not in self.stopped or process.state not in _RUNNING
+        """Whether none of its threads can fork: one may be in the kernel still, at just that."""
+        if process.key not in self.stopped:
+            return True
+        return process.state not in _RUNNING and not thread_states(process.pid) & _RUNNING
 
     def send(self, signum: signal.Signals) -> int:
         """Signal all that stand, children first, and return how many got it.
 
-        They cannot have become somebody else since they were checked. Children first: the
-        end of a parent continues stopped ones that nobody could continue otherwise.
+        They were checked while they stood, and cannot have become somebody else since. Children
+        first: the end of a parent continues stopped ones that nobody could continue otherwise.
         """
         outcomes = [self._members.signal(key, signum) for key in reversed(self.stopped)]
         return outcomes.count(Outcome.DONE)
@@ -160,7 +170,7 @@ def resume(keys: Collection[ProcessKey], owner: int) -> tuple[ProcessKey, ...]:
     """
     continued = []
     for process in still_there(read_table(), keys).values():
-        if process.state != _STOPPED:
+        if _STOPPED not in thread_states(process.pid):  # the first may have ended
             continue
         try:
             who = who_is(process.pid)

@@ -123,6 +123,20 @@ def read_table() -> dict[int, Process]:
     return table
 
 
+def thread_states(pid: int) -> set[str]:
+    """Return the states of all threads of *pid*, as /proc names them; none where it is gone.
+
+    A process stands when all of them do, and lives while one is no zombie.
+    """
+    states = set()
+    with contextlib.suppress(*_GONE, PermissionError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(*_GONE):
+                stat = read_some(f"/proc/{pid}/task/{thread}/stat", _STAT_LIMIT)
+                states.add(parse_process(stat, b"", 0, 0).state)
+    return states
+
+
 def send(key: ProcessKey, expected: Who, signum: signal.Signals) -> Outcome:
     """Signal the process *key* names, and never another that took its pid."""
     try:
@@ -256,6 +270,13 @@ class Members:
     def signal(self, key: ProcessKey, signum: signal.Signals) -> Outcome:
         """Signal a process through its pin."""
         return _through(self._pins[key], signum)
+
+    def release(self, key: ProcessKey) -> None:
+        """Let go of a pinned process: it is not the tree's any more."""
+        file = self._pins.pop(key)
+        if self._alive.pop(file, None):
+            self._poll.unregister(file)
+        os.close(file)
 
     def living(self) -> set[ProcessKey]:
         """Return the pinned ones that have not ended; zombies have."""

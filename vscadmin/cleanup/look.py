@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from vscadmin.model import ProcessKey
+from vscadmin.model import ProcessKey, Snapshot
 from vscadmin.policy.decide import Elsewhere, Plan, Scene, decide
 from vscadmin.policy.settings import Policy
 from vscadmin.policy.states import History
@@ -16,6 +16,7 @@ from vscadmin.procs.sight import Sight, see
 if TYPE_CHECKING:
     from vscadmin.cleanup.store_read import Reader
 
+_CLOCK_SLACK = 5.0  # seconds by which two ways to tell the boot time may differ
 NOBODY: Elsewhere = MappingProxyType({})
 """No tree on another node: this node alone."""
 UNHINDERED: Mapping[str, float] = MappingProxyType({})
@@ -52,6 +53,16 @@ def remembered(
     """Return what *store* knows of this boot's trees, or of *keys*, for all that rules ask."""
     spans = {rule.when.cpu_for for rule in policy.rules if rule.when.cpu_for is not None}
     return store.histories(boot_id, keys, cpu_spans=spans, now=now)
+
+
+def clock_step(store: Reader, snapshot: Snapshot) -> float:
+    """Return by how many seconds the clock was set since the last recorded scan of this boot.
+
+    0.0 for none: two readings of one boot's time differ a little.
+    """
+    before = store.boot_time(snapshot.boot_id)
+    step = 0.0 if before is None else snapshot.boot_time - before
+    return step if abs(step) > _CLOCK_SLACK else 0.0
 
 
 def messages(store: Reader, policy: Policy, now: float) -> Messages:

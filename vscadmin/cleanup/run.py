@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType
 
@@ -18,7 +18,7 @@ from vscadmin.cleanup import account, events, lock, stopping, together
 from vscadmin.cleanup.approve import approve
 from vscadmin.cleanup.end import end_trees
 from vscadmin.cleanup.freeze import resume
-from vscadmin.cleanup.look import look, messages, plan_of, remembered
+from vscadmin.cleanup.look import clock_step, look, messages, plan_of, remembered
 from vscadmin.cleanup.mail import Mailer
 from vscadmin.cleanup.recipients import waiting
 from vscadmin.cleanup.records import Outcome, Result, Run
@@ -38,7 +38,6 @@ from vscadmin.procs.scan import boot_id
 from vscadmin.procs.sight import Sight
 from vscadmin.units import format_moment
 
-_CLOCK_SLACK = 5.0  # seconds by which two ways to tell the boot time may differ
 _GRACE = 60.0  # seconds after run.timeout in which a run can still end by itself
 _AGAIN = 5.0  # seconds after which a run that goes on past its time is told again
 _ENDINGS = {Exit.DONE: Outcome.DONE, Exit.INCOMPLETE: Outcome.INCOMPLETE}
@@ -56,7 +55,9 @@ def clean_up(request: Request, log: Log, run_id: str) -> Finished:
     """Do one run. Raises LockHeldError, StoreError, ConfigError, TimeOverError."""
     path, now = request.policy.store.path, time.time()
     deadline = time.monotonic() + request.policy.run.timeout
-    with lock.held(path), _deadline(request.policy.run.timeout), Store.open(path, now) as store:
+    with lock.held(path), _deadline(request.policy.run.timeout), ExitStack() as stack:
+        past = _let_go_on(path)  # whatever may be wrong with the store
+        store = stack.enter_context(Store.open(path, now))
         policy, words = _as_far_as_possible(request.policy)
         run = Run(
             run_id=run_id,
@@ -66,7 +67,7 @@ def clean_up(request: Request, log: Log, run_id: str) -> Finished:
             policy_digest=request.policy_digest,
         )
         session = Session(request, policy, store, log, run, deadline)
-        for problem in store.problems:
+        for problem in (*past, *store.problems):
             session.say(problem)
         for problem in words:
             session.say(problem, "mode")
@@ -133,14 +134,20 @@ def _finish(session: Session, outcome: Outcome, plan: Plan) -> None:
     session.log.write(events.run_finished(session.run, plan))
 
 
+def _let_go_on(path: str) -> tuple[str, ...]:
+    """Continue what an earlier run that was killed left stopped; return what to say of it."""
+    left = stopping.left_behind(path, boot_id())
+    resumed = resume(left.keys, left.owner) if left else ()
+    stopping.forget(path)
+    if not left:
+        return ()
+    words = f", and left {len(resumed)} processes stopped: they go on" if resumed else ""
+    return (f"an earlier run died while it ended a server{words}",)
+
+
 def _note_the_past(session: Session) -> None:
     """Set right, and say, what earlier runs left undone."""
     path = session.policy.store.path
-    if left := stopping.left_behind(path, boot_id()):
-        resumed = resume(left.keys, left.owner)
-        words = f", and left {len(resumed)} processes stopped: they go on" if resumed else ""
-        session.say(f"an earlier run died while it ended a server{words}")
-    stopping.forget(path)
     for run in session.store.fail_unfinished_runs(session.run.run_id, time.time()):
         session.say(f"the run of {format_moment(run.started_at)} was cut short")
     for each in session.store.interrupted_terminations():
@@ -182,9 +189,8 @@ def _known(session: Session, seen: Sight) -> Mapping[ProcessKey, History]:
     """Return what is remembered of the trees, put right if the clock was set since."""
     store, snapshot = session.store, seen.snapshot
     known = remembered(store, session.policy, snapshot.boot_id, snapshot.taken_at)
-    before = store.boot_time(snapshot.boot_id)
-    step = 0.0 if before is None else snapshot.boot_time - before
-    if abs(step) <= _CLOCK_SLACK:
+    step = clock_step(store, snapshot)
+    if not step:
         return known
     session.say(f"the clock was set by {step:.0f} s: every ladder begins anew")
     return {key: after_clock_step(history, step) for key, history in known.items()}

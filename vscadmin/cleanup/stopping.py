@@ -6,6 +6,7 @@ leave anything stopped for good.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -33,8 +34,10 @@ def note(path: str, boot_id: str, owner: int, keys: Iterable[ProcessKey]) -> Non
     """
     place = prepare(path) + _SUFFIX
     file = open_private(place, os.O_WRONLY | os.O_TRUNC)
+    data = json.dumps([boot_id, owner, sorted(keys)]).encode()
     try:
-        os.write(file, json.dumps([boot_id, owner, sorted(keys)]).encode())
+        if os.write(file, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file)
     except OSError as error:
         raise StoreFailedError(f"{place}: cannot be written: {error.strerror}") from error

@@ -138,11 +138,13 @@ def set_aside(path: str, now: float) -> str:
     while os.path.lexists(new):
         new += "+"
     try:
-        for suffix in (*_BESIDE, ""):
+        for suffix in _BESIDE:
             if os.path.lexists(path + suffix):
                 os.rename(path + suffix, new + suffix)
-        if is_suspect(path):
+        if is_suspect(path):  # before the last: else the next store would be suspect
             os.unlink(path + _SUSPECT)
+        if os.path.lexists(path):
+            os.rename(path, new)
     except OSError as error:
         raise StoreFailedError(f"{path}: cannot be set aside: {error.strerror}") from error
     return new

@@ -41,15 +41,16 @@ def command(
         from vscadmin.cli.report import command as report  # noqa: PLC0415 - report's own imports
 
         return int(context.invoke(report, policy_path=policy_path, catalogue_dir=catalogue_dir))
+    host = os.uname().nodename
+    _only_root()
+    if splay:
+        from vscadmin.cleanup.splay import splay_seconds  # noqa: PLC0415 - cron's alone
+
+        time.sleep(splay_seconds(host, splay))  # before the policy is read: it may change meanwhile
     loaded = _trusted(load_policy(policy_path))
     if approved and loaded.policy.mode is not Mode.ENFORCE:
         raise UsageError(f'--approve: the policy has mode = "{loaded.policy.mode}": nothing ends')
     catalogue = load_families(loaded, catalogue_dir)
-    host = os.uname().nodename
-    if splay:
-        from vscadmin.cleanup.splay import splay_seconds  # noqa: PLC0415 - cron's alone
-
-        time.sleep(splay_seconds(host, splay))
     from vscadmin.cleanup.run import clean_up  # noqa: PLC0415 - mail, sqlite and jinja
     from vscadmin.cleanup.session import Request  # noqa: PLC0415
     from vscadmin.logs import open_log  # noqa: PLC0415
@@ -63,10 +64,13 @@ def command(
     return finished.exit_code
 
 
-def _trusted(loaded: Loaded) -> Loaded:
-    """Return a policy that may be acted on: root runs it, and nobody else could have written it."""
+def _only_root() -> None:
     if os.geteuid() != 0:
         raise NotPermittedError("cleanup is root's; what it would do: vscadmin report")
+
+
+def _trusted(loaded: Loaded) -> Loaded:
+    """Return a policy that may be acted on: nobody but root could have written it."""
     if loaded.warnings:
         raise ConfigError(tuple(f"{each}: refused" for each in loaded.warnings))
     return loaded

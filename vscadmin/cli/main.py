@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -78,6 +79,10 @@ def main() -> NoReturn:
         if getattr(sys, stream) is None:  # closed by who called us: then nobody wants to know
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         getattr(sys, stream).reconfigure(errors="backslashreplace")
+    # Both outlive exec(2): where SIGCHLD is ignored a sendmail that failed would look like one
+    # that delivered, and a run's deadline may not be kept from it.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     sys.exit(_run())
 
 

@@ -60,6 +60,12 @@ def _wanted(text: str) -> str:
     return f'"{text}" is no window of time; write it as "Mon-Fri 08:00-18:00"'
 
 
+def is_quiet(at: float, windows: Iterable[QuietHours]) -> bool:
+    """Tell whether a moment lies in one of *windows*."""
+    moment = datetime.fromtimestamp(at)
+    return any(window.ends(moment) is not None for window in windows)
+
+
 def first_allowed(at: float, windows: Iterable[QuietHours]) -> float:
     """Return the first moment from *at* on that lies in none of *windows*.
 

@@ -33,7 +33,7 @@ def take_snapshot(
     *recorded* maps processes that earlier scans saw as members to their tree's root.
     Raises ProcessTableError where /proc is no process table.
     """
-    boot, boot_time = boot_id(), _boot_time()
+    boot = boot_id()
     processes, unreadable = read_processes()
     ourselves = ourselves_in(processes)
     sighted = sightings(processes.values(), catalogue, ourselves)
@@ -44,10 +44,11 @@ def take_snapshot(
     belonging = executables_in(orphans, processes, sighted, details)
     details |= read_details(processes, belonging)
     namespaces = {each.net_ns: pid for pid, each in details.items() if each.net_ns and each.sockets}
+    taken_at = time.time()
     return Snapshot(
         boot_id=boot,
-        boot_time=boot_time,
-        taken_at=time.time(),
+        boot_time=_boot_time(taken_at),
+        taken_at=taken_at,
         ticks_per_second=_TICKS,
         processes=processes,
         details=details,
@@ -66,9 +67,9 @@ def boot_id() -> str:
     return found.decode("ascii", "replace").strip()
 
 
-def _boot_time() -> float:
-    """Return when the boot was, by the clock as it is set now."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+def _boot_time(now: float) -> float:
+    """Return when the boot was, by the clock as it was set when it showed *now*, just before."""
+    return now - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def read_processes() -> tuple[dict[int, Process], list[int]]:
