@@ -66,6 +66,8 @@ def seat(tmp_path: Path) -> Iterator[Seat]:
         b"salloc: Relinquishing job allocation 4711",
         b"salloc: Job allocation 4711 has been revoked.",
         b"salloc: Granted job allocation 4711",
+        b"salloc: job 4711 queued and waiting for resources",
+        b"salloc: job 4711 has been allocated resources",
     ],
 )
 def test_what_is_said_of_our_own_job_is_no_line_of_the_shells(seat: Seat, line: bytes) -> None:

@@ -23,17 +23,23 @@ def main() -> NoReturn:
     """Run a session; argv holds the path that was called, then the user's own arguments."""
     _open_what_is_closed()
     invoked_as, *argv = sys.argv[1:]
-    prepared = _in_a_child(invoked_as, argv)
-    if isinstance(prepared, int):
-        sys.exit(prepared)
+    try:
+        prepared = _in_a_child(invoked_as, argv)
+        sys.exit(prepared if isinstance(prepared, int) else _carried(prepared))
+    except KeyboardInterrupt:  # before the session hears of signals by itself
+        sys.exit(130)
+
+
+def _carried(prepared: Launch) -> int:
+    """Carry the session, and say what went wrong."""
     from vscadmin.errors import VscadminError  # noqa: PLC0415 - not before the child began
 
     try:
-        sys.exit(_carry(prepared))
+        return _carry(prepared)
     except VscadminError as error:
-        sys.exit(_refused(error))
+        return _refused(error)
     except Exception as error:  # the last line of defence
-        sys.exit(_bug(error))
+        return _bug(error)
 
 
 def _open_what_is_closed() -> None:
@@ -51,7 +57,9 @@ def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
     try:
         pid = os.fork()
     except OSError as error:
-        return _no_room(error)
+        from vscadmin.proxy.child import words  # noqa: PLC0415 - rare
+
+        return _no_room(words(error))
     if not pid:
         os.close(reader)
         status = 1  # a bug
@@ -66,7 +74,11 @@ def _in_a_child(invoked_as: str, argv: list[str]) -> Launch | int:
     with os.fdopen(reader, "rb") as result:
         data = result.read()
     _, waited = os.waitpid(pid, 0)
-    return load(data) if data else os.waitstatus_to_exitcode(waited)
+    if data:
+        return load(data)
+    if os.WIFSIGNALED(waited):
+        return _no_room(f"the session could not be prepared: killed by signal {waited & 0x7F}")
+    return os.WEXITSTATUS(waited)
 
 
 def _import_until(reader: int) -> None:
@@ -148,11 +160,10 @@ def _carry(launch: Launch) -> int:
     return Session(launch, launcher, journal, scheduler).run()
 
 
-def _no_room(error: OSError) -> int:
+def _no_room(words: str) -> int:
     from vscadmin.errors import Exit  # noqa: PLC0415 - rare
-    from vscadmin.proxy.child import words  # noqa: PLC0415
 
-    print(f"{_NAME}: {words(error)}", file=sys.stderr)
+    print(f"{_NAME}: {words}", file=sys.stderr)
     return Exit.NO_BACKEND
 
 
@@ -164,9 +175,13 @@ def _refused(error: VscadminError) -> int:
 
 def _bug(error: Exception) -> int:
     from vscadmin.errors import Exit  # noqa: PLC0415 - rare
-    from vscadmin.logs import log_bug  # noqa: PLC0415 - structlog costs 0.1 s, bugs are rare
 
-    where = log_bug(error)
+    try:
+        from vscadmin.logs import log_bug  # noqa: PLC0415 - structlog costs 0.1 s, bugs are rare
+
+        where = log_bug(error)
+    except Exception:  # no descriptor is left to read a module by, or that is the bug
+        where = ""
     seen = f"; the details are in {where}" if where else ""
     print(f"{_NAME}: a bug: {type(error).__name__}{seen}. Please report it.", file=sys.stderr)
     return Exit.BUG

@@ -191,6 +191,7 @@ class Agent:
         )
         self._status = NO_CONTROL
         self._cancels = 0  # pid of a scancel
+        self._is_given_up = False
         callbacks: dict[int, Callable[[int], None]] = {signal.SIGCHLD: self._reap}
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             callbacks[number] = self._signalled
@@ -251,6 +252,7 @@ class Agent:
 
     def _give_up(self) -> None:
         """End everything: the job first, before anything that could end us."""
+        self._is_given_up = True
         self._loop.stop()
         if self._order.scancel and not self._cancels:
             self._cancels = _ask_for_the_jobs_end()
@@ -279,6 +281,8 @@ class Agent:
         self._shell.reap()
 
     def _shell_ended(self, status: int) -> None:
+        if self._is_given_up:  # it ended by that, and not by itself
+            return
         if not all(outlet.is_empty for outlet in self._shell.outlets):
             self._loop.later(_PAUSE, lambda: self._shell_ended(status))
             return

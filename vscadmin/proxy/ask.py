@@ -30,17 +30,19 @@ class Asker:
         self, argv: Sequence[str], seconds: float, answered: Callable[[bytes, int], None]
     ) -> None:
         """Run *argv*; *answered* gets its stdout and its exit status (128 + signal if killed)."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        opened: list[int] = []
         try:
-            pid = spawn(argv, self._environment, (null, writer, null))
-        except OSError:
-            os.close(reader)
+            opened += os.pipe2(os.O_CLOEXEC)
+            opened.append(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            reader, writer, null = opened
+            pid = spawn(argv, self._environment, (null, writer, null), waits=False)
+        except OSError:  # as where connections have all the descriptors there are
+            for fd in opened:
+                os.close(fd)
             answered(b"", NOT_STARTED)
             return
-        finally:
-            os.close(writer)
-            os.close(null)
+        os.close(writer)
+        os.close(null)
         _Question(self._loop, self._children, pid, reader, answered).give(seconds)
 
 
@@ -61,7 +63,7 @@ class _Question:
         self._answered = answered
         self._output = b""
         self._status: int | None = None
-        self._is_read = False
+        self._is_read = self._is_answered = False
         self._inlet = Inlet(loop, reader, self._received, self._ended)
         self._inlet.resume()
         children.add(pid, self._reaped)
@@ -71,8 +73,13 @@ class _Question:
         self._deadline = self._loop.later(seconds, self._too_late)
 
     def _too_late(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+        """Wait for nobody any more: what a wrapper has started may hold its output."""
+        if self._status is None:  # else its number may be another's by now
+            for end in (os.killpg, os.kill):  # it may not lead its group yet
+                with suppress(ProcessLookupError, PermissionError):
+                    end(self._pid, signal.SIGKILL)
+        self._inlet.close()
+        self._answer(KILLED)
 
     def _received(self, data: bytes) -> None:
         if len(self._output) < _LONGEST:
@@ -80,14 +87,20 @@ class _Question:
 
     def _ended(self) -> None:
         self._is_read = True
-        os.close(self._reader)
         self._maybe_answer()
 
     def _reaped(self, waited: int) -> None:
         self._status = status_of(waited)
-        self._deadline.cancel()
         self._maybe_answer()
 
     def _maybe_answer(self) -> None:
         if self._is_read and self._status is not None:
-            self._answered(self._output, self._status)
+            self._answer(self._status)
+
+    def _answer(self, status: int) -> None:
+        """Answer once; the process may be reaped later."""
+        if not self._is_answered:
+            self._is_answered = True
+            self._deadline.cancel()
+            os.close(self._reader)
+            self._answered(self._output, status)

@@ -149,8 +149,7 @@ class HelloReader:
         Raises ValueError where so much else came that no hello will.
         """
         self._seen += data
-        start = self._seen.find(self._mark)
-        if start >= 0 and (match := _HELLO.match(self._seen, start + len(self._mark))):
+        if match := self._find():
             address, node, job, own, python = (field.decode("ascii") for field in match.groups())
             number = int(job) if job != "-" else None
             magic = int(python, 16) if python != "none" else None
@@ -158,6 +157,15 @@ class HelloReader:
             return hello, self._seen[match.end() :]
         if len(self._seen) > _LONGEST:
             raise ValueError("output of the job's prolog has no end")
+        return None
+
+    def _find(self) -> re.Match[bytes] | None:
+        """Look behind every mark: a wrapper may show the command line, which has one as well."""
+        start = self._seen.find(self._mark)
+        while start >= 0:
+            if match := _HELLO.match(self._seen, start + len(self._mark)):
+                return match
+            start = self._seen.find(self._mark, start + 1)
         return None
 
 
@@ -185,8 +193,10 @@ class TrailerReader:
     @property
     def status(self) -> int | None:
         """The status, as soon as it is there: the end is later where srun left a child behind."""
-        _, start, status = self._held.partition(self._start)
-        return int(status) if start and status.strip().isdigit() else None
+        _, start, line = self._held.partition(self._start)
+        number, newline, _ = line.partition(b"\n")  # it may come in pieces
+        number = number.strip()
+        return int(number) if start and newline and number.isdigit() else None
 
     def end(self) -> tuple[bytes, int | None]:
         """Return what was output after all, and the status if there was one."""
@@ -245,7 +255,7 @@ def agent_source(order: Mapping[str, object], magic: int | None = None) -> bytes
 
 
 @cache
-def agent_modules(is_compiled: bool = True) -> tuple[tuple[str, bool, bytes], ...]:
+def agent_modules(is_compiled: bool) -> tuple[tuple[str, bool, bytes], ...]:
     """Return names and texts of the agent's modules, or their code.
 
     Read once and early: it does not hold up a hello, and an upgrade meanwhile changes nothing.

@@ -56,11 +56,13 @@ def spawn(
     *,
     is_tied: bool = False,
     limits: tuple[int, int] | None = None,
+    waits: bool = True,
 ) -> int:
     """Start a process in a session of its own and return its pid.
 
     *is_tied*: it gets SIGTERM when we die, whatever we die of; *limits* are its RLIMIT_NOFILE.
-    Raises OSError where it cannot be started.
+    Raises OSError where it cannot be started. Without *waits* that is its status 127 where it is
+    the program that cannot be: the file system it lies on may hang.
     """
     reader, writer = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
@@ -82,10 +84,14 @@ def spawn(
                 _tie(parent)
             os.execvpe(argv[0], list(argv), dict(environment))  # noqa: S606 - no shell is needed
         except Exception as error:  # such as an ImportError of _tie's
-            os.write(writer, _failure(error))
+            if waits:
+                os.write(writer, _failure(error))
         finally:
             os._exit(127)
     os.close(writer)
+    if not waits:
+        os.close(reader)
+        return pid
     with os.fdopen(reader, "rb") as result:
         failure = result.read()
     if failure:

@@ -70,10 +70,12 @@ class Ending:
     def _await_output(self, wanted: int, seen: int, patience: float) -> None:
         """Stop the launcher once its output is here: it would take along what it holds."""
         arrived = self._stdio.shell_bytes if self._stdio is not None else wanted
-        if arrived >= wanted or patience <= 0:
+        is_flushed = self._stdio is None or self._stdio.is_flushed
+        if (arrived >= wanted and is_flushed) or patience <= 0:
             self._loop.later(_CANCEL, self.stop)
-        elif not self.is_on:
-            patience = _STILL if arrived != seen else patience - _LOOK
+        elif not self.is_on:  # while the client takes its time, so may what the launcher holds
+            is_moving = arrived != seen or not is_flushed
+            patience = _STILL if is_moving else patience - _LOOK
             self._loop.later(_LOOK, lambda: self._await_output(wanted, arrived, patience))
 
     def client_gone(self) -> None:

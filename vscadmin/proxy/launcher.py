@@ -40,6 +40,8 @@ def start(launch: Launch) -> Launcher:
     pid = spawn(command, launch.environment, theirs, is_tied=is_tied, limits=limits)
     for fd in theirs:
         os.close(fd)
+    for fd in (from_stdout, from_stderr):  # what was ready may have been read to its end meanwhile
+        os.set_blocking(fd, False)
     return Launcher(pid, mark, to_stdin, from_stdout, from_stderr)
 
 

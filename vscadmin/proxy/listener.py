@@ -79,14 +79,16 @@ class Listener:
     def _on_path(self, backlog: int) -> socket.socket:
         self._directory = os.path.join(_place(), f"vscode-shell-proxy-{os.urandom(8).hex()}")
         path = os.path.join(self._directory, _NAME)
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        made = None
         try:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             os.mkdir(self._directory, 0o700)
             made.bind(path)
             os.chmod(path, 0o600)
             made.listen(backlog)
         except OSError as error:
-            made.close()
+            if made is not None:
+                made.close()
             _remove(self._directory)
             raise ListenError(f"{path}: {error.strerror}") from error
         return made

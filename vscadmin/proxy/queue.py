@@ -108,7 +108,7 @@ class Queue:
 
     def _without_news_of_the_job(self, data: bytes) -> bytes:
         """While the shell runs, only whole lines that name our own job are the launcher's."""
-        names_it = re.compile(rb"(?:allocation |StepId=)%d\b" % (self._job or 0)).search
+        names_it = re.compile(rb"(?:allocation |job |StepId=)%d\b" % (self._job or 0)).search
         if not names_it(data):
             return data
         *lines, rest = data.split(b"\n")

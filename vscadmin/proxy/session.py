@@ -93,7 +93,8 @@ class Session:
         for line in self._launch.notes:
             self._journal.tell(line)
         self._stdio.connect(self._launcher.stdin, self._launcher.stdout, self._launcher.stderr)
-        boot.agent_modules()
+        for is_compiled in (True, False):  # which of them it will be the hello says
+            boot.agent_modules(is_compiled)
         self._loop.later(0, self._children.reap)  # it may have ended before we heard of signals
         self._loop.run()
         self._close()

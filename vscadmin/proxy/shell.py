@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PROFILE = 60.0  # s a profile may take: module systems on a busy file system need ten
 _LEFT_OUTPUT = 0.1  # s to wait for what is still in the pipes once the shell has ended
+_LOOKS = 10  # how often, while something comes
 _NOT_STARTED = 69  # EX_UNAVAILABLE
 _FALLBACK = "/bin/sh"
 _NO_SHELLS = ("nologin", "false")
@@ -184,8 +185,22 @@ class Shell:
         if not self._is_marked:
             self._let_go()
         self._status = status_of(waited)
-        self._loop.later(_LEFT_OUTPUT, self._finish)
+        self._await_rest(_LOOKS)
         self._maybe_finish()
+
+    def _await_rest(self, looks: int) -> None:
+        """Let those that have its output write on, as in `exec > >(tee log)`, for a second."""
+        taken = sum(outlet.taken for outlet in self.outlets)
+
+        def look() -> None:
+            if not all(outlet.is_empty for outlet in self.outlets):  # the client takes its time
+                self._await_rest(looks)
+            elif looks and taken != sum(outlet.taken for outlet in self.outlets):
+                self._await_rest(looks - 1)
+            else:
+                self._finish()
+
+        self._loop.later(_LEFT_OUTPUT, look)
 
     def _without_profile(self, status: int) -> None:
         """Go on where a profile ended the shell (`exec zsh` does, with nothing to read)."""

@@ -19,13 +19,15 @@ class Signals:
     def __init__(self, loop: Loop, callbacks: "Mapping[int, Callable[[int], None]]") -> None:
         self._callbacks = callbacks
         self._reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        loop.watch(self._reader, READ, self._arrived)
+        signal.set_wakeup_fd(writer)  # before the handlers, which do nothing
         for number in callbacks:
             signal.signal(number, _noted)
-        signal.set_wakeup_fd(writer)
-        loop.watch(self._reader, READ, self._arrived)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, callbacks)  # whoever started us had them blocked
 
     def _arrived(self, _events: int) -> None:
-        for number in os.read(self._reader, 512):
+        # What ends us before what is a consequence: all of a step may have been signalled.
+        for number in sorted(os.read(self._reader, 512), key=signal.SIGCHLD.__eq__):
             if number in self._callbacks:
                 self._callbacks[number](number)
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16  # a pipe holds as much by default, pipe(7)
 _ATOMIC = 4096  # a pipe that is ready takes this much without blocking: PIPE_BUF, pipe(7)
 _FULL = 1 << 18  # bytes an outlet holds before its source has to pause
-_CLOSED = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF, errno.ENOTCONN)
+# Nobody reads any more, or a file takes no more.
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.EIO, errno.EBADF, errno.ENOTCONN)
+_LOST = (*_GONE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ESTALE)
 
 
 class Inlet:
@@ -118,6 +120,7 @@ class Outlet:
         self._is_closing = False
         self.written = 0  # bytes, over all
         self._socket, self._own, self._always = _ways(fd)
+        self._may_block = self._socket is None and self._own is None and not self._always
         if not self._always:
             loop.watch(fd, 0, self._ready)
 
@@ -130,6 +133,11 @@ class Outlet:
     def is_empty(self) -> bool:
         """Whether everything was written, or nobody is left to read."""
         return self._size == 0
+
+    @property
+    def taken(self) -> int:
+        """Bytes that came to be written, over all."""
+        return self.written + self._size
 
     @property
     def is_open(self) -> bool:
@@ -170,7 +178,7 @@ class Outlet:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno not in _CLOSED and error.errno != errno.ENOSPC:
+                if error.errno not in _LOST:
                     raise
                 self._lost()
                 return
@@ -182,6 +190,8 @@ class Outlet:
                     break
             else:
                 del self._held[0]
+            if self._may_block:
+                break
         if self._is_open:
             self._want(WRITE if self._held else 0)
             if self._is_closing and not self._held:
@@ -192,7 +202,7 @@ class Outlet:
             return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         if self._own is not None:
             return os.write(self._own, data)
-        if not self._always and not self._mask:  # it may block: ask first
+        if self._may_block and not self._mask:  # ask first
             raise BlockingIOError
         return os.write(self._fd, data[:_ATOMIC])
 
@@ -205,6 +215,7 @@ class Outlet:
         if self._is_open:
             self._shut()
             self.gone()
+            self.drained()  # into the void from now on
 
     def _shut(self) -> None:
         self._is_open = False

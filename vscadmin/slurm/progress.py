@@ -84,7 +84,9 @@ class Progress:
 
     def sooner(self, now: float) -> float:
         """Return in how many seconds to ask where there is news, such as the start of the job."""
-        return 0.0 if self._answered_at is None else max(0.0, self._answered_at + SOONEST - now)
+        if self._answered_at is None:
+            return 0.0
+        return min(SOONEST, max(0.0, self._answered_at + SOONEST - now))  # the clock may be set
 
     def _told(self, job: Row, others: list[Row] | None, now: float) -> Answer:
         entered, self._state = self._state != job.state, job.state
